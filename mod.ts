@@ -1,0 +1,89 @@
+/**
+ * **batpak**: an embedded, tamper-evident event journal for Deno and Bun. One directory, one writer,
+ * many readers, no server.
+ *
+ * @example A journal of orders
+ * ```ts
+ * import { defineEvent, MemoryFs, Store } from "@batpak/batpak";
+ * import assert from "node:assert/strict";
+ *
+ * const orderPlaced = defineEvent<{ totalCents: number }>({ name: "order.placed", kind: "F:001" });
+ *
+ * // Without `fs` this is a directory on disk.
+ * using store = Store.open("orders", { fs: new MemoryFs() });
+ * const receipt = store.append({ entity: "order:1001", scope: "shop" }, orderPlaced, {
+ *   totalCents: 1200,
+ * }, { expectedClock: "none", idempotencyKey: "checkout-77" });
+ *
+ * const [event] = store.query({ entity: "order:1001" });
+ * assert.equal(event.eventId, receipt.eventId);
+ * assert.equal(event.decode(orderPlaced).totalCents, 1200);
+ * ```
+ *
+ * @module
+ */
+
+export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
+export * from "./store/coordinate.ts";
+export * from "./store/errors.ts";
+export * from "./store/event_definition.ts";
+export * from "./store/event_kind.ts";
+export {
+  EXTENSION_COUNT_MAX,
+  EXTENSION_KEY_SIZE_MAX,
+  ExtensionKeyError,
+  type ExtensionKeyRefusal,
+  type Extensions,
+} from "./store/extensions.ts";
+export * from "./store/gates.ts";
+export {
+  type CausationId,
+  type CorrelationId,
+  EventId,
+  type EventIdNamespace,
+  IDEMPOTENCY_KEY_SIZE_MAX,
+  IdError,
+  type IdRefusal,
+  OperationKey,
+} from "./store/ids.ts";
+export {
+  type AncestorBoundary,
+  type AncestorWalk,
+  type EventsOptions,
+  JournalReader,
+  type StoreStats,
+} from "./store/journal_reader.ts";
+export type { OpenReport } from "./store/open_report.ts";
+export {
+  Receipt,
+  type ReceiptClaim,
+  type ReceiptFailure,
+  type ReceiptVerification,
+  SigningKey,
+  verifyReceipt,
+} from "./store/receipt.ts";
+export type { Repair } from "./store/recovery.ts";
+export * from "./store/region.ts";
+export {
+  type BatchItem,
+  type BatchOptions,
+  type DenialRequest,
+  ReadOnlyStore,
+  Store,
+} from "./store/store.ts";
+export type { ReadOptions, StoreOptions } from "./store/store_options.ts";
+export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
+export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";
+export {
+  type Finding,
+  type FindingType,
+  verifyJournal,
+  type VerifyOptions,
+  type VerifyReport,
+} from "./store/verify.ts";
+
+export type { Clock } from "./platform/clock.ts";
+export type { Entropy } from "./platform/entropy.ts";
+export * from "./platform/fs.ts";
+export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export { clockFrom } from "./platform/system_clock.ts";

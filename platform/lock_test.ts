@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { symlinkSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { runtime } from "./runtime.ts";
+import { commandHere, findBun, fixture, inTempDir, start } from "./testdata/processes.ts";
+
+const HOLDER = fixture("lock_holder.ts");
+
+test("a lock keeps out another process, until that is killed", () =>
+  inTempDir(async (dir) => {
+    await exclude(`${dir}/lock`, commandHere(HOLDER, dir));
+  }));
+
+// One direction is enough for the test, because it checks who is refused both ways.
+const bun = runtime.name === "deno" ? findBun() : undefined;
+test(
+  "Deno and Bun respect each other's locks",
+  { skip: bun === undefined },
+  () =>
+    inTempDir(async (dir) => {
+      await exclude(`${dir}/lock`, [bun!, HOLDER]);
+    }),
+);
+
+test("a lock is not inherited by the processes we start", () =>
+  inTempDir(async (dir) => {
+    const lock = runtime.fs.tryLock(`${dir}/lock`)!;
+    const child = await start([...commandHere(HOLDER, dir), `${dir}/other`]);
+    assert.equal(child.firstLine, "locked");
+    lock.release();
+    const again = runtime.fs.tryLock(`${dir}/lock`);
+    assert.ok(again);
+    again.release();
+    await child.kill("SIGKILL");
+  }));
+
+test("a lock file that is a symbolic link is refused", () =>
+  inTempDir((dir) => {
+    writeFileSync(`${dir}/elsewhere`, "");
+    symlinkSync(`${dir}/elsewhere`, `${dir}/lock`);
+    assert.throws(() => runtime.fs.tryLock(`${dir}/lock`), { name: "IoFault", code: "ELOOP" });
+  }));
+
+test("locking and releasing leaks no descriptors", () =>
+  inTempDir((dir) => {
+    const held = runtime.fs.tryLock(`${dir}/held`)!;
+    for (let round = 0; round < 5_000; round++) {
+      assert.equal(runtime.fs.tryLock(`${dir}/held`), undefined);
+      runtime.fs.tryLock(`${dir}/free`)!.release();
+    }
+    held.release();
+  }));
+
+/** Has this process and another take turns at a lock. */
+async function exclude(path: string, holder: string[]): Promise<void> {
+  const ours = runtime.fs.tryLock(path)!;
+  const refused = await start([...holder, path]);
+  assert.equal(refused.firstLine, "refused");
+  await refused.kill("SIGKILL");
+
+  ours.release();
+  const theirs = await start([...holder, path]);
+  assert.equal(theirs.firstLine, "locked");
+  assert.equal(runtime.fs.tryLock(path), undefined);
+  await theirs.kill("SIGKILL");
+
+  const again = runtime.fs.tryLock(path);
+  assert.ok(again);
+  again.release();
+}

@@ -1,0 +1,343 @@
+/**
+ * What can go wrong in the journal, as classes a caller would catch.
+ *
+ * Every error says what happened, where, and what to do; the facts are fields; `code` is stable and
+ * survives a worker boundary. Wrong arguments that no caller would catch are a plain `TypeError` or
+ * `RangeError`. A failure below the store, in files, arrives as the `cause` of {@linkcode StoreIoError}.
+ *
+ * @module
+ */
+
+import type { IoFault } from "../platform/fs.ts";
+
+/** The stable codes of {@linkcode StoreError}. */
+export type StoreErrorCode =
+  | "ASYNC_VALIDATION"
+  | "BATCH_FAILED"
+  | "CLOCK_CONFLICT"
+  | "CLOCK_OVERFLOW"
+  | "CONDITION_CONFLICT"
+  | "CONFIGURATION"
+  | "COORDINATE"
+  | "CORRUPTION"
+  | "DECODE"
+  | "EVENT_KIND"
+  | "EVENT_REGISTRY"
+  | "EXTENSION_KEY"
+  | "FUTURE_VERSION"
+  | "GATE"
+  | "ID"
+  | "IDEMPOTENCY"
+  | "INVALID_CLOCK"
+  | "IO"
+  | "REGION"
+  | "RESERVED_KIND"
+  | "SERIALIZATION"
+  | "STORE_CLOSED"
+  | "STORE_LOCKED"
+  | "TAG"
+  | "TOO_LARGE"
+  | "VALIDATION"
+  | "WRITER_CRASHED";
+
+/** The root of every error the journal throws on purpose. */
+export abstract class StoreError extends Error {
+  /** Stable, for programs. */
+  abstract readonly code: StoreErrorCode;
+}
+
+/** An option has a value the store cannot work with. Nothing was opened: correct it and open again. */
+export class ConfigurationError extends StoreError {
+  override readonly name = "ConfigurationError";
+  override readonly code = "CONFIGURATION";
+  /** The option, in dotted form. */
+  readonly option: string;
+
+  /** @param reason what is wrong and what would be right, without a full stop. */
+  constructor(option: string, reason: string) {
+    super(`Cannot use option "${option}": ${reason}`);
+    this.option = option;
+  }
+}
+
+/**
+ * Another live handle, here or in another process, writes to this directory. Close it, or open
+ * read-only. Do not delete the lock file: the kernel frees the lock when the holder ends.
+ */
+export class StoreLockedError extends StoreError {
+  override readonly name = "StoreLockedError";
+  override readonly code = "STORE_LOCKED";
+  /** The canonical directory. */
+  readonly path: string;
+
+  /** @param path the canonical directory. */
+  constructor(path: string) {
+    super(
+      `Cannot open "${path}" for writing: another live handle holds "${path}/.batpak.lock". ` +
+        "Close that handle or open read-only; deleting the lock file is safe only when no owner is alive",
+    );
+    this.path = path;
+  }
+}
+
+/** The handle was closed, or the event's bytes were not read before it was. Open again and read again. */
+export class StoreClosedError extends StoreError {
+  override readonly name = "StoreClosedError";
+  override readonly code = "STORE_CLOSED";
+
+  /** @param action what was attempted, as an infinitive. */
+  constructor(action: string) {
+    super(`Cannot ${action}: the store is closed`);
+  }
+}
+
+/**
+ * The operating system refused or failed a file operation. The {@linkcode IoFault} in `cause` says
+ * which. After a failed append nothing of it is visible and the next one may succeed.
+ */
+export class StoreIoError extends StoreError {
+  override readonly name = "StoreIoError";
+  override readonly code = "IO";
+  /** The failed call. */
+  readonly fault: IoFault;
+
+  /** @param action what was attempted, as an infinitive. */
+  constructor(action: string, fault: IoFault) {
+    super(`Cannot ${action}: ${fault.message}`, { cause: fault });
+    this.fault = fault;
+  }
+}
+
+/**
+ * The writer has given up for the life of this handle, because a sync failed or a failed write could
+ * not be undone: after that, no later success proves anything about earlier bytes. Reads still work.
+ * Close and open again; recovery decides what survived.
+ */
+export class WriterCrashedError extends StoreError {
+  override readonly name = "WriterCrashedError";
+  override readonly code = "WRITER_CRASHED";
+
+  /** @param action what was attempted; `cause` is the first failure. */
+  constructor(action: string, cause: unknown) {
+    const reason = cause instanceof Error ? `: ${cause.message}` : "";
+    super(`Cannot ${action}: the writer stopped after a failed sync or repair${reason}`, { cause });
+  }
+}
+
+/**
+ * Bytes on disk are not what was written there, and not merely cut short by a crash. Nothing was
+ * changed. Run `batpak verify` for all findings, and restore the named segment from a copy.
+ */
+export class CorruptionError extends StoreError {
+  override readonly name = "CorruptionError";
+  override readonly code = "CORRUPTION";
+  /** The damaged file. */
+  readonly path: string;
+  /** The segment, or `undefined` when another file is damaged. */
+  readonly segmentId: number | undefined;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  /** What is wrong there. */
+  readonly reason: string;
+
+  /** @param options where and what. */
+  constructor(options: { path: string; segmentId?: number; offset: number; reason: string }) {
+    const { path, segmentId, offset, reason } = options;
+    super(`Cannot trust "${path}" at offset ${offset}: ${reason}`);
+    this.path = path;
+    this.segmentId = segmentId;
+    this.offset = offset;
+    this.reason = reason;
+  }
+}
+
+/** A file was written by a newer batpak. Nothing was changed: upgrade this program. */
+export class FutureVersionError extends StoreError {
+  override readonly name = "FutureVersionError";
+  override readonly code = "FUTURE_VERSION";
+  /** The file. */
+  readonly path: string;
+  /** Its version. */
+  readonly found: number;
+  /** The newest version this program reads. */
+  readonly supported: number;
+
+  /** @param options the file and the two versions. */
+  constructor(options: { path: string; found: number; supported: number }) {
+    const { path, found, supported } = options;
+    super(
+      `Cannot read "${path}": it has format version ${found}, and this program reads up to ${supported}`,
+    );
+    this.path = path;
+    this.found = found;
+    this.supported = supported;
+  }
+}
+
+/** A clock as a condition or a fact: `"none"` when the entity's lane has no event yet. */
+export type ClockState = "none" | number;
+
+/** The facts of a {@linkcode ClockConflictError}. */
+export interface ClockConflict {
+  /** The entity. */
+  readonly entity: string;
+  /** The lane. */
+  readonly lane: number;
+  /** What the caller expected. */
+  readonly expected: ClockState;
+  /** Where it is. */
+  readonly actual: ClockState;
+}
+
+/**
+ * The entity has moved on since it was read. Nothing was written: read it again, decide again, and
+ * append at the new clock.
+ */
+export class ClockConflictError extends StoreError {
+  override readonly name = "ClockConflictError";
+  override readonly code = "CLOCK_CONFLICT";
+  /** Who, where, and both clocks. */
+  readonly conflict: ClockConflict;
+
+  /** @param conflict who, where, and both clocks. */
+  constructor(conflict: ClockConflict) {
+    const { entity, lane, expected, actual } = conflict;
+    const where = lane === 0 ? `"${entity}"` : `"${entity}" on lane ${lane}`;
+    const state = actual === "none" ? "it has no event" : `it is at clock ${actual}`;
+    super(`Cannot append to ${where} at clock ${expected}: ${state}`);
+    this.conflict = conflict;
+  }
+}
+
+/**
+ * Events that the append was conditional on not existing do exist. Nothing was written: read them,
+ * decide again, and append with `after` set to what you have read.
+ */
+export class ConditionConflictError extends StoreError {
+  override readonly name = "ConditionConflictError";
+  override readonly code = "CONDITION_CONFLICT";
+  /** The first conflicting events in commit order, at most 16: sequence and id. */
+  readonly conflicts: readonly { readonly globalSequence: number; readonly eventId: string }[];
+
+  /** @param conflicts the first of them, in commit order. */
+  constructor(conflicts: readonly { globalSequence: number; eventId: string }[]) {
+    const first = conflicts[0];
+    super(
+      `Cannot append: the condition fails on event ${first?.eventId} at sequence ${first?.globalSequence}` +
+        (conflicts.length > 1 ? ` and ${conflicts.length - 1} more` : ""),
+    );
+    this.conflicts = conflicts;
+  }
+}
+
+/** The entity's lane has used all 2^32 clocks. Nothing was written: go on in another lane. */
+export class ClockOverflowError extends StoreError {
+  override readonly name = "ClockOverflowError";
+  override readonly code = "CLOCK_OVERFLOW";
+  /** The entity. */
+  readonly entity: string;
+
+  /** @param entity the entity. */
+  constructor(entity: string) {
+    super(`Cannot append to "${entity}": its clock is at the maximum; use another lane`);
+    this.entity = entity;
+  }
+}
+
+/** The clock gave a time before 1970 or past the safe range. Nothing was written: fix the clock. */
+export class InvalidClockError extends StoreError {
+  override readonly name = "InvalidClockError";
+  override readonly code = "INVALID_CLOCK";
+  /** What the clock said, in microseconds. */
+  readonly timestampUs: number;
+
+  /** @param timestampUs what the clock said. */
+  constructor(timestampUs: number) {
+    super(
+      `Cannot append at time ${timestampUs} µs: a timestamp is a whole number of microseconds ` +
+        "since 1970, at least 0 and at most 2^53 - 1",
+    );
+    this.timestampUs = timestampUs;
+  }
+}
+
+/** The kind belongs to the store. Nothing was written: use a kind of a category other than 0x0 and 0xD. */
+export class ReservedKindError extends StoreError {
+  override readonly name = "ReservedKindError";
+  override readonly code = "RESERVED_KIND";
+  /** The raw kind. */
+  readonly kind: number;
+
+  /** @param kind the raw kind. */
+  constructor(kind: number) {
+    super(
+      `Cannot append an event of kind 0x${kind.toString(16).toUpperCase().padStart(4, "0")}: ` +
+        "categories 0x0 and 0xD are reserved for the store",
+    );
+    this.kind = kind;
+  }
+}
+
+/** Something is over a limit. Nothing was written: split it, or raise the limit named here. */
+export class TooLargeError extends StoreError {
+  override readonly name = "TooLargeError";
+  override readonly code = "TOO_LARGE";
+  /** What was measured. */
+  readonly what: string;
+  /** Its size or count. */
+  readonly actual: number;
+  /** The limit. */
+  readonly limit: number;
+
+  /** @param options what, how much, and the limit; `option` names the setting that holds it. */
+  constructor(options: { what: string; actual: number; limit: number; option?: string }) {
+    const { what, actual, limit, option } = options;
+    super(
+      `Cannot append ${what} of ${actual}: the limit is ${limit}${
+        option ? ` (option "${option}")` : ""
+      }`,
+    );
+    this.what = what;
+    this.actual = actual;
+    this.limit = limit;
+  }
+}
+
+/** One item made the whole batch fail; nothing of it was written. The `cause` says why. */
+export class BatchError extends StoreError {
+  override readonly name = "BatchError";
+  override readonly code = "BATCH_FAILED";
+  /** The item, counted from 0. */
+  readonly index: number;
+
+  /** @param index the item; `cause` is its error. */
+  constructor(index: number, cause: Error) {
+    super(`Cannot append the batch: item ${index}: ${cause.message}`, { cause });
+    this.index = index;
+  }
+}
+
+/**
+ * The idempotency keys of a batch do not describe one operation: some items have keys and some do
+ * not, a key stands twice, or only some were used before. Nothing was written.
+ */
+export class IdempotencyError extends StoreError {
+  override readonly name = "IdempotencyError";
+  override readonly code = "IDEMPOTENCY";
+
+  /** @param reason what is wrong with the keys, without a full stop. */
+  constructor(reason: string) {
+    super(`Cannot append with these idempotency keys: ${reason}`);
+  }
+}
+
+/** A value cannot become bytes, or bytes no value. The `cause` says why. */
+export class SerializationError extends StoreError {
+  override readonly name = "SerializationError";
+  override readonly code = "SERIALIZATION";
+
+  /** @param action what was attempted; `cause` is the codec's error. */
+  constructor(action: string, cause: unknown) {
+    super(`Cannot ${action}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}

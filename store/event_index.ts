@@ -1,0 +1,438 @@
+/**
+ * The index: what queries and appends need to know of every event, in flat typed arrays. It is derived
+ * from the frames and can always be derived again; nothing in it is an authority.
+ *
+ * Sequences are dense, so an event's row is its sequence minus the first sequence of the journal, and
+ * the columns need no key. A *chain* is one entity on one lane: the thing that has a clock and a hash
+ * head. Columns come in chunks of 65,536 rows, so growing never copies more than the first chunk.
+ *
+ * | Column     | Bytes | Meaning                                                  |
+ * | ---------- | ----: | -------------------------------------------------------- |
+ * | `eventId`  |    16 | the id                                                   |
+ * | `offset`   |     4 | where the frame starts in its segment                    |
+ * | `chain`    |     4 | which entity and lane                                    |
+ * | `scope`    |     4 | interned                                                 |
+ * | `clock`    |     4 | place in the chain                                       |
+ * | `previous` |     4 | row + 1 of the event before it in the chain, 0 for none  |
+ * | `cause`    |     4 | row + 1 of its cause, when that is in this journal       |
+ * | `tagSet`   |     4 | where its tags stand in the tag arena, 0 for none        |
+ * | `kind`     |     2 | raw kind                                                 |
+ *
+ * @module
+ */
+
+import { assert } from "./assert.ts";
+import { readU16, readU32 } from "./bytes.ts";
+import {
+  CAUSATION_ID_OFFSET,
+  clockOf,
+  ENTITY_OFFSET,
+  entitySizeOf,
+  EVENT_ID_OFFSET,
+  ID_SIZE,
+  kindOf,
+  laneOf,
+  scopeSizeOf,
+  scopeStartOf,
+  tagsStartOf,
+} from "./frame.ts";
+import { HASH_SIZE } from "./hash.ts";
+import { grown, Interner, NAME_UNKNOWN } from "./interner.ts";
+import { PostingLists } from "./postings.ts";
+
+const CHUNK_SHIFT = 16;
+const CHUNK_ROWS = 1 << CHUNK_SHIFT;
+const CHUNK_MASK = CHUNK_ROWS - 1;
+const FIRST_CHUNK_ROWS = 256;
+
+/** Says that there is no such row. */
+export const ROW_NONE: number = -1;
+
+/** The columns of up to 65,536 rows. */
+class Chunk {
+  readonly eventId: Uint8Array;
+  readonly offset: Uint32Array;
+  readonly chain: Uint32Array;
+  readonly scope: Uint32Array;
+  readonly clock: Uint32Array;
+  readonly previous: Uint32Array;
+  readonly cause: Uint32Array;
+  readonly tagSet: Uint32Array;
+  readonly kind: Uint16Array;
+
+  constructor(readonly capacity: number, source?: Chunk) {
+    this.eventId = new Uint8Array(capacity * ID_SIZE);
+    this.offset = new Uint32Array(capacity);
+    this.chain = new Uint32Array(capacity);
+    this.scope = new Uint32Array(capacity);
+    this.clock = new Uint32Array(capacity);
+    this.previous = new Uint32Array(capacity);
+    this.cause = new Uint32Array(capacity);
+    this.tagSet = new Uint32Array(capacity);
+    this.kind = new Uint16Array(capacity);
+    if (source === undefined) return;
+    this.eventId.set(source.eventId);
+    this.offset.set(source.offset);
+    this.chain.set(source.chain);
+    this.scope.set(source.scope);
+    this.clock.set(source.clock);
+    this.previous.set(source.previous);
+    this.cause.set(source.cause);
+    this.tagSet.set(source.tagSet);
+    this.kind.set(source.kind);
+  }
+
+  get memorySize(): number {
+    return this.capacity * (ID_SIZE + 7 * 4 + 2);
+  }
+}
+
+/** The journal's events, by row. */
+export class EventIndex {
+  readonly #chunks: Chunk[] = [];
+  #count = 0;
+
+  /** Entities, scopes and tags as numbers. */
+  readonly entities: Interner = new Interner();
+  readonly scopes: Interner = new Interner();
+  readonly tags: Interner = new Interner();
+  /** Rows by entity number, scope number, tag number, and kind number. */
+  readonly byEntity: PostingLists = new PostingLists();
+  readonly byScope: PostingLists = new PostingLists();
+  readonly byTag: PostingLists = new PostingLists();
+  readonly byKind: PostingLists = new PostingLists();
+  readonly #kindNumbers = new Map<number, number>();
+
+  // Chains: entity on a lane.
+  #chainCount = 0;
+  #chainEntity: Uint32Array = new Uint32Array(16);
+  #chainLane: Uint32Array = new Uint32Array(16);
+  /** Row + 1 of the newest event, 0 for none. */
+  #chainHead: Uint32Array = new Uint32Array(16);
+  #chainHeadHash: Uint8Array = new Uint8Array(16 * HASH_SIZE);
+  #headHashKnown: Uint8Array = new Uint8Array(16);
+  /** Chain + 1 of each entity's lane 0. */
+  #mainChain: Uint32Array = new Uint32Array(16);
+  readonly #sideChains = new Map<number, Map<number, number>>();
+
+  /** Open addressing over event ids; 0 is empty, else row + 1. Built when first needed. */
+  #idTable: Uint32Array | undefined;
+
+  /** Runs of `[count, tag…]`; offset 0 is never used. */
+  #tagArena: Uint32Array = new Uint32Array(16);
+  #tagArenaUsed = 1;
+
+  // Effects: built when first asked for, kept up from then on.
+  #effects: { readonly lists: PostingLists; built: number } | undefined;
+
+  /** How many rows there are. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** How many chains there are. */
+  get chainCount(): number {
+    return this.#chainCount;
+  }
+
+  /**
+   * The number of an entity or scope that stands as UTF-8 in `bytes`, or `NAME_UNKNOWN`. Names are
+   * added by {@linkcode add}.
+   */
+  findEntity(bytes: Uint8Array, start: number, size: number): number {
+    return this.entities.find(bytes, start, size);
+  }
+
+  /** The chain of an entity's lane, or -1. */
+  findChain(entity: number, lane: number): number {
+    if (lane === 0) {
+      return entity < this.#mainChain.length ? this.#mainChain[entity] - 1 : -1;
+    }
+    return this.#sideChains.get(entity)?.get(lane) ?? -1;
+  }
+
+  /** Row of the newest event of a chain, or `ROW_NONE`. */
+  headOf(chain: number): number {
+    return chain < 0 ? ROW_NONE : this.#chainHead[chain] - 1;
+  }
+
+  /** All head hashes; a chain's begins at `chain * HASH_SIZE`, when it is known. */
+  get headHashes(): Uint8Array {
+    return this.#chainHeadHash;
+  }
+
+  /** Whether a chain's head hash has been set since its newest event was added. */
+  isHeadHashKnown(chain: number): boolean {
+    return this.#headHashKnown[chain] === 1;
+  }
+
+  /** Sets the event hash of a chain's newest event. */
+  setHeadHash(chain: number, eventHash: Uint8Array): void {
+    const start = chain * HASH_SIZE;
+    for (let i = 0; i < HASH_SIZE; i++) this.#chainHeadHash[start + i] = eventHash[i];
+    this.#headHashKnown[chain] = 1;
+  }
+
+  /** The entity of a chain. */
+  entityOf(chain: number): number {
+    return this.#chainEntity[chain];
+  }
+
+  /** The lane of a chain. */
+  laneOf(chain: number): number {
+    return this.#chainLane[chain];
+  }
+
+  /**
+   * Adds the event whose sound frame body begins at `body` as the next row, and returns the row. Its
+   * frame starts at `offset` of its segment. Without `eventHash` the chain's head hash is unknown
+   * until {@linkcode setHeadHash}: opening a million events need not hash them.
+   */
+  add(bytes: Uint8Array, body: number, offset: number, eventHash: Uint8Array | undefined): number {
+    const row = this.#count;
+    let chunk = this.#chunks[row >>> CHUNK_SHIFT];
+    if (chunk === undefined) {
+      chunk = new Chunk(row === 0 ? FIRST_CHUNK_ROWS : CHUNK_ROWS);
+      this.#chunks.push(chunk);
+    } else if (row === chunk.capacity) {
+      chunk = new Chunk(Math.min(CHUNK_ROWS, chunk.capacity * 4), chunk);
+      this.#chunks[0] = chunk;
+    }
+    const at = row & CHUNK_MASK;
+
+    const entityStart = body + ENTITY_OFFSET;
+    const entitySize = entitySizeOf(bytes, body);
+    let entity = this.entities.find(bytes, entityStart, entitySize);
+    if (entity === NAME_UNKNOWN) entity = this.entities.add(bytes, entityStart, entitySize);
+    const scopeStart = scopeStartOf(bytes, body);
+    const scopeSize = scopeSizeOf(bytes, body);
+    let scope = this.scopes.find(bytes, scopeStart, scopeSize);
+    if (scope === NAME_UNKNOWN) scope = this.scopes.add(bytes, scopeStart, scopeSize);
+    const kind = kindOf(bytes, body);
+    const chain = this.internChain(entity, laneOf(bytes, body));
+
+    const idStart = body + EVENT_ID_OFFSET;
+    for (let i = 0; i < ID_SIZE; i++) chunk.eventId[at * ID_SIZE + i] = bytes[idStart + i];
+    chunk.offset[at] = offset;
+    chunk.chain[at] = chain;
+    chunk.scope[at] = scope;
+    chunk.clock[at] = clockOf(bytes, body);
+    chunk.previous[at] = this.#chainHead[chain];
+    chunk.cause[at] = this.#causeOf(bytes, body + CAUSATION_ID_OFFSET);
+    chunk.tagSet[at] = this.#addTags(bytes, body, row);
+    chunk.kind[at] = kind;
+
+    this.#chainHead[chain] = row + 1;
+    if (eventHash === undefined) this.#headHashKnown[chain] = 0;
+    else this.setHeadHash(chain, eventHash);
+    this.byEntity.push(entity, row);
+    this.byScope.push(scope, row);
+    this.byKind.push(this.#internKind(kind), row);
+    this.#count = row + 1;
+    if (this.#idTable !== undefined) this.#placeId(row);
+    if (this.#effects !== undefined) this.#indexEffects();
+    return row;
+  }
+
+  /** Where a row's frame starts in its segment. */
+  offsetOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].offset[row & CHUNK_MASK];
+  }
+  /** A row's chain. */
+  chainOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].chain[row & CHUNK_MASK];
+  }
+  /** A row's scope number. */
+  scopeOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].scope[row & CHUNK_MASK];
+  }
+  /** A row's clock. */
+  clockOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].clock[row & CHUNK_MASK];
+  }
+  /** A row's raw kind. */
+  kindOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].kind[row & CHUNK_MASK];
+  }
+  /** The row before it in its chain, or `ROW_NONE`. */
+  previousOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].previous[row & CHUNK_MASK] - 1;
+  }
+  /** The row of its cause, or `ROW_NONE` when it has none in this journal. */
+  causeOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].cause[row & CHUNK_MASK] - 1;
+  }
+  /** The bytes that hold a row's id, from {@linkcode idStartOf}. */
+  idBytesOf(row: number): Uint8Array {
+    return this.#chunks[row >>> CHUNK_SHIFT].eventId;
+  }
+  /** Where a row's id starts in {@linkcode idBytesOf}. */
+  idStartOf(row: number): number {
+    return (row & CHUNK_MASK) * ID_SIZE;
+  }
+
+  /** Whether a row bears every one of these tag numbers. */
+  hasTags(row: number, tags: readonly number[]): boolean {
+    const set = this.#chunks[row >>> CHUNK_SHIFT].tagSet[row & CHUNK_MASK];
+    if (set === 0) return tags.length === 0;
+    const count = this.#tagArena[set];
+    for (const tag of tags) {
+      let found = false;
+      for (let i = 1; i <= count && !found; i++) found = this.#tagArena[set + i] === tag;
+      if (!found) return false;
+    }
+    return true;
+  }
+
+  /** The list number of a kind in `byKind`, or -1 when no event has it. */
+  findKind(kind: number): number {
+    return this.#kindNumbers.get(kind) ?? -1;
+  }
+
+  /** Every kind there is, with its list number in `byKind`. */
+  kinds(): IterableIterator<[kind: number, list: number]> {
+    return this.#kindNumbers.entries();
+  }
+
+  /** The row of an event id, or `ROW_NONE`. The first call builds the table. */
+  findId(id: Uint8Array, start: number): number {
+    const table = this.#idTable ?? this.#buildIdTable();
+    const mask = table.length - 1;
+    for (let slot = hashId(id, start) & mask;; slot = (slot + 1) & mask) {
+      const entry = table[slot];
+      if (entry === 0) return ROW_NONE;
+      const row = entry - 1;
+      const bytes = this.#chunks[row >>> CHUNK_SHIFT].eventId;
+      const rowStart = (row & CHUNK_MASK) * ID_SIZE;
+      let i = 0;
+      while (i < ID_SIZE && bytes[rowStart + i] === id[start + i]) i++;
+      if (i === ID_SIZE) return row;
+    }
+  }
+
+  /** The rows that name a row as their cause, ascending. The first call reads the cause column. */
+  effectsOf(row: number, end: number): IterableIterator<number> {
+    if (this.#effects === undefined) this.#effects = { lists: new PostingLists(), built: 0 };
+    this.#indexEffects();
+    return this.#effects.lists.rows(row, 0, end, false);
+  }
+
+  /** Bytes of memory in the typed arrays. */
+  get memorySize(): number {
+    let size = this.#chainEntity.byteLength * 3 + this.#chainHeadHash.byteLength +
+      this.#mainChain.byteLength + this.#tagArena.byteLength + (this.#idTable?.byteLength ?? 0) +
+      (this.#effects?.lists.memorySize ?? 0);
+    for (const chunk of this.#chunks) size += chunk.memorySize;
+    for (const names of [this.entities, this.scopes, this.tags]) size += names.memorySize;
+    for (const lists of [this.byEntity, this.byScope, this.byTag, this.byKind]) {
+      size += lists.memorySize;
+    }
+    return size;
+  }
+
+  /** The chain of an entity's lane, which is begun when there is none. */
+  internChain(entity: number, lane: number): number {
+    const known = this.findChain(entity, lane);
+    if (known >= 0) return known;
+    const chain = this.#chainCount++;
+    if (chain >= this.#chainEntity.length) {
+      this.#chainEntity = grown(this.#chainEntity);
+      this.#chainLane = grown(this.#chainLane);
+      this.#chainHead = grown(this.#chainHead);
+      const hashes = new Uint8Array(this.#chainEntity.length * HASH_SIZE);
+      hashes.set(this.#chainHeadHash);
+      this.#chainHeadHash = hashes;
+      const known = new Uint8Array(this.#chainEntity.length);
+      known.set(this.#headHashKnown);
+      this.#headHashKnown = known;
+    }
+    this.#chainEntity[chain] = entity;
+    this.#chainLane[chain] = lane;
+    if (lane === 0) {
+      while (entity >= this.#mainChain.length) this.#mainChain = grown(this.#mainChain);
+      this.#mainChain[entity] = chain + 1;
+    } else {
+      let lanes = this.#sideChains.get(entity);
+      if (lanes === undefined) this.#sideChains.set(entity, lanes = new Map());
+      lanes.set(lane, chain);
+    }
+    return chain;
+  }
+
+  #internKind(kind: number): number {
+    const known = this.#kindNumbers.get(kind);
+    if (known !== undefined) return known;
+    const number = this.#kindNumbers.size;
+    this.#kindNumbers.set(kind, number);
+    return number;
+  }
+
+  #causeOf(bytes: Uint8Array, start: number): number {
+    let any = 0;
+    for (let i = 0; i < ID_SIZE; i++) any |= bytes[start + i];
+    return any === 0 ? 0 : this.findId(bytes, start) + 1;
+  }
+
+  #addTags(bytes: Uint8Array, body: number, row: number): number {
+    let at = tagsStartOf(bytes, body);
+    const count = readU16(bytes, at + 1);
+    if (count === 0) return 0;
+    const set = this.#tagArenaUsed;
+    this.#tagArenaUsed += 1 + count;
+    while (this.#tagArenaUsed > this.#tagArena.length) this.#tagArena = grown(this.#tagArena);
+    this.#tagArena[set] = count;
+    at += 3;
+    for (let i = 1; i <= count; i++) {
+      const size = readU16(bytes, at + 1);
+      let tag = this.tags.find(bytes, at + 3, size);
+      if (tag === NAME_UNKNOWN) tag = this.tags.add(bytes, at + 3, size);
+      this.#tagArena[set + i] = tag;
+      // A forged frame may repeat a tag; a posting list may not repeat a row.
+      if (this.byTag.last(tag) !== row) this.byTag.push(tag, row);
+      at += 3 + size;
+    }
+    return set;
+  }
+
+  #buildIdTable(): Uint32Array {
+    let capacity = 1024;
+    while (capacity < this.#count * 2) capacity *= 2;
+    this.#idTable = new Uint32Array(capacity);
+    for (let row = 0; row < this.#count; row++) this.#placeId(row);
+    return this.#idTable;
+  }
+
+  #placeId(row: number): void {
+    let table = this.#idTable;
+    assert(table !== undefined, "the id table is built before rows are placed in it");
+    if ((row + 1) * 3 > table.length * 2) {
+      this.#idTable = table = new Uint32Array(table.length * 2);
+      for (let earlier = 0; earlier < row; earlier++) this.#placeInto(table, earlier);
+    }
+    this.#placeInto(table, row);
+  }
+
+  #placeInto(table: Uint32Array, row: number): void {
+    const mask = table.length - 1;
+    let slot = hashId(this.idBytesOf(row), this.idStartOf(row)) & mask;
+    // The first event with an id keeps it: an idempotent replay has to find the original.
+    while (table[slot] !== 0) slot = (slot + 1) & mask;
+    table[slot] = row + 1;
+  }
+
+  #indexEffects(): void {
+    const effects = this.#effects;
+    assert(effects !== undefined, "effects are being kept");
+    for (; effects.built < this.#count; effects.built++) {
+      const cause = this.causeOf(effects.built);
+      if (cause !== ROW_NONE) effects.lists.push(cause, effects.built);
+    }
+  }
+}
+
+/** Ids are random in their last eight bytes, or a hash; the multiply spreads what a caller makes up. */
+function hashId(bytes: Uint8Array, start: number): number {
+  const word = readU32(bytes, start + 12) ^ Math.imul(readU32(bytes, start + 8), 0x9e3779b1) ^
+    Math.imul(readU32(bytes, start + 4) ^ readU32(bytes, start), 0x85ebca6b);
+  return (word ^ (word >>> 15)) >>> 0;
+}

@@ -1,0 +1,54 @@
+/**
+ * BLAKE3-256, the only hash of the journal.
+ *
+ * The WebAssembly module is compiled once, at import, so that everything after it is synchronous. One
+ * hasher serves the realm: a call runs to its end before the next can begin.
+ *
+ * @module
+ */
+
+import { createBLAKE3 } from "hash-wasm";
+
+/** Bytes of a digest. */
+export const HASH_SIZE = 32;
+
+/** No bytes. */
+export const NO_BYTES: Uint8Array = new Uint8Array(0);
+
+const hasher = await createBLAKE3();
+
+/** The BLAKE3-256 digest of `bytes`, in a new array. */
+export function blake3(bytes: Uint8Array): Uint8Array {
+  return hasher.init().update(bytes).digest("binary");
+}
+
+/** Whether two byte strings are equal. Not constant time: hashes here are not secrets. */
+export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.byteLength !== b.byteLength) return false;
+  for (let i = 0; i < a.byteLength; i++) {
+    if (a[i] !== b[i]) return false;
+  }
+  return true;
+}
+
+/** Lower-case hexadecimal. */
+export function toHex(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.byteLength; i++) text += HEX_OF_BYTE[bytes[i]];
+  return text;
+}
+
+/** Bytes of lower- or upper-case hexadecimal, or `undefined` when it is not that. */
+export function fromHex(text: string): Uint8Array | undefined {
+  if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) return undefined;
+  const bytes = new Uint8Array(text.length / 2);
+  for (let i = 0; i < bytes.byteLength; i++) {
+    bytes[i] = Number.parseInt(text.slice(i * 2, i * 2 + 2), 16);
+  }
+  return bytes;
+}
+
+const HEX_OF_BYTE: readonly string[] = Array.from(
+  { length: 256 },
+  (_, byte) => byte.toString(16).padStart(2, "0"),
+);

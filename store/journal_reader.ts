@@ -1,0 +1,361 @@
+/**
+ * Everything that reads: the half of a store that a writer and a reader share.
+ *
+ * A read sees the journal as it was when the read began: the bound is taken once, so an append that
+ * happens while an iterator is being walked is not part of it.
+ *
+ * @module
+ */
+
+import { Coordinate } from "./coordinate.ts";
+import { CorruptionError, SerializationError, StoreClosedError } from "./errors.ts";
+import { type EventIndex, ROW_NONE } from "./event_index.ts";
+import { EventKind } from "./event_kind.ts";
+import { bytesEqual, NO_BYTES } from "./hash.ts";
+import { type EventId, formatId, parseId } from "./ids.ts";
+import type { OpenReport } from "./open_report.ts";
+import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
+import { Region, type RegionLike } from "./region.ts";
+import { rowsOf } from "./region_query.ts";
+import { type EventSource, StoredEvent } from "./stored_event.ts";
+import type { ResolvedOptions } from "./store_options.ts";
+
+/** Which part of a region to walk, and in which direction. */
+export interface EventsOptions {
+  /** Only events behind this sequence. */
+  readonly after?: number;
+  /** Only events before this sequence. */
+  readonly before?: number;
+  /** At most this many. */
+  readonly limit?: number;
+  /** Newest first. */
+  readonly reverse?: boolean;
+}
+
+/** What a store holds. */
+export interface StoreStats {
+  /** Events in the journal, the store's own included. */
+  readonly eventCount: number;
+  /** The sequence the next event will have. */
+  readonly nextSequence: number;
+  /** Events known to survive a power cut: those with a sequence below this. */
+  readonly durableSequence: number;
+  /** Entities that have an event. */
+  readonly entityCount: number;
+  /** Segment files. */
+  readonly segmentCount: number;
+  /** Bytes of segment headers and frames. */
+  readonly logBytes: number;
+  /** Bytes of memory the index takes. */
+  readonly indexBytes: number;
+}
+
+/** Why a walk over ancestors ended. */
+export type AncestorBoundary =
+  /** The start is not in the journal. */
+  | { readonly type: "NoAnchor" }
+  /** As many as were asked for; the last one has an ancestor. */
+  | { readonly type: "LimitReached" }
+  /** The last one is the first of its chain: the lineage is complete. */
+  | { readonly type: "ReachedGenesis" }
+  /** No event has the hash that `child` names as its predecessor's. */
+  | { readonly type: "MissingParent"; readonly child: EventId }
+  /** An event could not be read; `error` says why. */
+  | { readonly type: "ReadFailure"; readonly eventId: EventId; readonly error: Error };
+
+/** An event and those before it in its entity's lane. */
+export interface AncestorWalk {
+  /** The start first, then its predecessor, and so on. */
+  readonly ancestors: readonly StoredEvent[];
+  /** Why it ended there. */
+  readonly boundary: AncestorBoundary;
+}
+
+/** The reading half of a store. */
+export abstract class JournalReader {
+  /** The canonical directory. */
+  readonly dir: string;
+  /** What opening it found and did. */
+  readonly openReport: OpenReport;
+  /** What events are read from. Internal. */
+  protected readonly source: EventSource;
+  /** Internal. */
+  protected readonly options: ResolvedOptions;
+  /** Whether {@linkcode close} has been called. Internal. */
+  protected closed = false;
+  readonly #storeId: Uint8Array;
+
+  /** Made by the functions that open. */
+  protected constructor(
+    facts: {
+      dir: string;
+      openReport: OpenReport;
+      source: EventSource;
+      options: ResolvedOptions;
+      storeId: Uint8Array;
+    },
+  ) {
+    this.dir = facts.dir;
+    this.openReport = facts.openReport;
+    this.source = facts.source;
+    this.options = facts.options;
+    this.#storeId = facts.storeId;
+  }
+
+  /** Which journal this is: a UUID that stays with it when it is moved or copied. */
+  get storeId(): string {
+    return formatId(this.#storeId);
+  }
+
+  /** The event with this id, or `undefined`. */
+  get(eventId: EventId | string): StoredEvent | undefined {
+    const index = this.#index("get an event");
+    const row = index.findId(parseId(eventId), 0);
+    return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
+  }
+
+  /** The event at this place in the journal, or `undefined`. */
+  at(globalSequence: number): StoredEvent | undefined {
+    const index = this.#index("get an event");
+    const row = globalSequence - this.source.firstSequence;
+    if (!Number.isInteger(row) || row < 0 || row >= index.count) return undefined;
+    return new StoredEvent(this.source, row);
+  }
+
+  /**
+   * The newest event of an entity's lane, or `undefined`. Its clock is what `expectedClock` has to be
+   * for the next append.
+   */
+  latest(entity: string, lane = 0): StoredEvent | undefined {
+    for (const event of this.events(Region.entity(entity).withLane(lane), { reverse: true })) {
+      if (event.entity === entity) return event;
+    }
+    return undefined;
+  }
+
+  /** All events of a region, in commit order. */
+  query(region: RegionLike = Region.all()): StoredEvent[] {
+    return [...this.events(region)];
+  }
+
+  /**
+   * A page of a region: at most `limit` events behind `after`, in commit order. `undefined` starts at
+   * the beginning. The sequence of the last event of a page is the `after` of the next; an empty page
+   * is the end.
+   */
+  queryAfter(region: RegionLike, after: number | undefined, limit: number): StoredEvent[] {
+    return [...this.events(region, after === undefined ? { limit } : { after, limit })];
+  }
+
+  /**
+   * The events of a region one by one, in commit order or against it. Nothing is read from the log
+   * until an event's payload or header is touched, so stopping early costs nothing.
+   *
+   * @throws {RangeError} when a bound is not a whole number of at least 0.
+   *
+   * @example The last two events of an entity
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const user = { entity: "user:1", scope: "app" };
+   * for (const n of [1, 2, 3]) store.append(user, EventKind.DATA, { n });
+   *
+   * const newest = [...store.events({ entity: "user:1" }, { reverse: true, limit: 2 })];
+   * assert.deepEqual(newest.map((event) => event.payload), [{ n: 3 }, { n: 2 }]);
+   * ```
+   */
+  events(
+    region: RegionLike = Region.all(),
+    options: EventsOptions = {},
+  ): IterableIterator<StoredEvent> {
+    const index = this.#index("query");
+    const { after, before, limit = Infinity, reverse = false } = options;
+    for (const [name, bound] of [["after", after], ["before", before], ["limit", limit]] as const) {
+      if (bound !== undefined && bound !== Infinity && !(Number.isInteger(bound) && bound >= 0)) {
+        throw new RangeError(`Cannot query with ${name} ${bound}: give a whole number, at least 0`);
+      }
+    }
+    const { firstSequence } = this.source;
+    const start = after === undefined ? 0 : Math.max(0, after + 1 - firstSequence);
+    const end = before === undefined
+      ? index.count
+      : Math.min(index.count, Math.max(0, before - firstSequence));
+    return eventsOf(this.source, Region.from(region), { start, end, reverse }, limit);
+  }
+
+  /**
+   * The event with this id and those before it in its entity's lane, newest first, at most `limit`.
+   * Every step checks that the hash which the younger event names is the older one's. Never throws for
+   * what it finds; `boundary` says why it ended.
+   */
+  walkAncestors(eventId: EventId | string, limit = Infinity): AncestorWalk {
+    const index = this.#index("walk ancestors");
+    const ancestors: StoredEvent[] = [];
+    const end = (boundary: AncestorBoundary): AncestorWalk => ({ ancestors, boundary });
+    let row = index.findId(parseId(eventId), 0);
+    if (row === ROW_NONE) return end({ type: "NoAnchor" });
+    let child: StoredEvent | undefined;
+    while (ancestors.length < limit) {
+      const event = new StoredEvent(this.source, row);
+      try {
+        if (child !== undefined && !bytesEqual(child.prevHash, event.eventHash)) {
+          return end({ type: "MissingParent", child: child.eventId });
+        }
+        // Touching the payload now is what makes a damaged event a boundary and not a surprise.
+        void event.payload;
+      } catch (error) {
+        if (error instanceof CorruptionError || error instanceof SerializationError) {
+          return end({ type: "ReadFailure", eventId: event.eventId, error });
+        }
+        throw error;
+      }
+      ancestors.push(event);
+      child = event;
+      row = index.previousOf(row);
+      if (row === ROW_NONE) return end({ type: "ReachedGenesis" });
+    }
+    return end({ type: "LimitReached" });
+  }
+
+  /**
+   * The events that an event follows from: its cause, the cause of that, and so on to the one that
+   * began it, at most `limit`. Ends early where a cause is not in this journal.
+   */
+  causes(eventId: EventId | string, limit = Infinity): StoredEvent[] {
+    const index = this.#index("follow causes");
+    const causes: StoredEvent[] = [];
+    let row = index.findId(parseId(eventId), 0);
+    while (row !== ROW_NONE && causes.length < limit) {
+      // A cause is always older, so this ends.
+      row = index.causeOf(row);
+      if (row !== ROW_NONE) causes.push(new StoredEvent(this.source, row));
+    }
+    return causes;
+  }
+
+  /** The events that name this one as their cause, in commit order. */
+  effects(eventId: EventId | string): StoredEvent[] {
+    const index = this.#index("follow effects");
+    const row = index.findId(parseId(eventId), 0);
+    if (row === ROW_NONE) return [];
+    const effects: StoredEvent[] = [];
+    for (const effect of index.effectsOf(row, index.count)) {
+      effects.push(new StoredEvent(this.source, effect));
+    }
+    return effects;
+  }
+
+  /** What the journal holds. */
+  stats(): StoreStats {
+    const index = this.#index("take stock");
+    let logBytes = 0;
+    for (const segment of this.source.log.segments) logBytes += segment.end;
+    return {
+      eventCount: index.count,
+      nextSequence: this.source.firstSequence + index.count,
+      durableSequence: this.durableSequence,
+      entityCount: index.entities.count,
+      segmentCount: this.source.log.segments.length,
+      logBytes,
+      indexBytes: index.memorySize,
+    };
+  }
+
+  /** Events with a sequence below this are known to survive a power cut. */
+  abstract get durableSequence(): number;
+
+  /**
+   * Checks a receipt against the journal and the keys the store was opened with. The first difference
+   * is the reason.
+   */
+  verifyReceipt(receipt: Receipt): ReceiptVerification {
+    const index = this.#index("verify a receipt");
+    if (!(receipt instanceof Receipt)) {
+      throw new TypeError("Cannot verify what is not a Receipt: read it with Receipt.fromClaim()");
+    }
+    if (receipt.storeId !== this.storeId) return invalid("StoreMismatch");
+    const row = index.findId(parseId(receipt.eventId), 0);
+    if (row === ROW_NONE) return invalid("MissingCommittedEvent");
+    const event = new StoredEvent(this.source, row);
+    if (event.globalSequence !== receipt.globalSequence) return invalid("SequenceMismatch");
+    const found = event.position;
+    const claimed = receipt.position;
+    if (
+      found.segmentId !== claimed.segmentId || found.offset !== claimed.offset ||
+      found.size !== claimed.size
+    ) return invalid("DiskPositionMismatch");
+    if (!bytesEqual(event.contentHash, receipt.contentHash)) return invalid("ContentHashMismatch");
+    if (!extensionsEqual(event.extensions, receipt.extensions)) {
+      return invalid("ExtensionsMismatch");
+    }
+    if (
+      !bytesEqual(event.headerBytes, receipt.header) ||
+      !bytesEqual(event.eventHash, receipt.eventHash)
+    ) return invalid("EventHashMismatch");
+    return verifySignature(receipt, this.options.verifyingKeys);
+  }
+
+  /** Like {@linkcode verifyReceipt}, and the event has to be a denial. */
+  verifyDenialReceipt(receipt: Receipt): ReceiptVerification {
+    const index = this.#index("verify a receipt");
+    const row = index.findId(parseId(receipt.eventId), 0);
+    if (row !== ROW_NONE && index.kindOf(row) !== EventKind.SYSTEM_DENIAL) {
+      return invalid("DenialKindMismatch");
+    }
+    return this.verifyReceipt(receipt);
+  }
+
+  /** Lets go of files and locks. Reads fail afterwards; a second call does nothing. */
+  abstract close(): void;
+
+  /** As {@linkcode close}. */
+  abstract [Symbol.dispose](): void;
+
+  /** The receipt of a row, as it was first given. Internal. */
+  protected receiptOf(row: number): Receipt {
+    const event = new StoredEvent(this.source, row);
+    const { segmentId, offset, size } = event.position;
+    return new Receipt(
+      this.#storeId,
+      event.headerBytes,
+      undefined,
+      segmentId,
+      offset,
+      size,
+      this.options.signingKeys.at(-1),
+    );
+  }
+
+  #index(action: string): EventIndex {
+    if (this.closed) throw new StoreClosedError(action);
+    return this.source.index;
+  }
+}
+
+/** Where the store puts its own events. */
+export const LIFECYCLE_COORDINATE: Coordinate = Coordinate.of("batpak:store", "batpak:lifecycle");
+
+function* eventsOf(
+  source: EventSource,
+  region: Region,
+  range: { readonly start: number; readonly end: number; readonly reverse: boolean },
+  limit: number,
+): IterableIterator<StoredEvent> {
+  if (limit === 0) return;
+  let count = 0;
+  for (const row of rowsOf(source.index, region, range)) {
+    yield new StoredEvent(source, row);
+    if (++count >= limit) return;
+  }
+}
+
+function extensionsEqual(
+  a: Readonly<Record<string, Uint8Array>>,
+  b: Readonly<Record<string, Uint8Array>>,
+): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length &&
+    keys.every((key) => bytesEqual(a[key], b[key] ?? NO_BYTES));
+}

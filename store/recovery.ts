@@ -1,0 +1,481 @@
+/**
+ * Reading a journal back from its segments, and repairing its end.
+ *
+ * {@linkcode JournalLoader} walks the segments in order and gives each whole group of frames to the
+ * index. It is used three ways: once, by the writer, under the lock; again and again, by a reader
+ * beside a live writer; and by neither to change a byte.
+ *
+ * Only {@linkcode repairTail} writes, and only the writer calls it. It tells two things apart:
+ *
+ * - A **torn tail**: the newest segment ends in something that is not a whole group, and no frame that
+ *   belongs behind it follows. That is what a crash leaves. The bytes are kept in `quarantine/`, then
+ *   cut. The copy is durable before the cut, and has a name that depends on its bytes alone, so a
+ *   crash between the two repeats the work and changes nothing.
+ * - **Corruption**: sound frames follow the damage, or the damage is in a sealed segment. Those bytes
+ *   were once whole, and cutting them could lose what was acknowledged. The open is refused.
+ *
+ * @module
+ */
+
+import { crc32 } from "../platform/checksum.ts";
+import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
+import { CorruptionError, FutureVersionError, StoreIoError } from "./errors.ts";
+import { validateCoordinate } from "./coordinate.ts";
+import type { EventIndex } from "./event_index.ts";
+import {
+  clockOf,
+  ENTITY_OFFSET,
+  entitySizeOf,
+  FRAME_BODY_SIZE_MIN,
+  FRAME_HEADER_SIZE,
+  groupRemainingOf,
+  isZero,
+  laneOf,
+  readUtf8,
+  scopeSizeOf,
+  scopeStartOf,
+  sequenceOf,
+  timestampOf,
+} from "./frame.ts";
+import { findFrameAfter, FrameScanner, type ScanResult } from "./frame_scanner.ts";
+import { bytesEqual } from "./hash.ts";
+import { NAME_UNKNOWN } from "./interner.ts";
+import {
+  decodeSegmentHeader,
+  FORMAT_VERSION,
+  SEGMENT_HEADER_SIZE_MAX,
+  type SegmentHeader,
+} from "./segment_header.ts";
+import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
+
+/** The directory that cut bytes are kept in. */
+export const QUARANTINE_NAME = "quarantine";
+
+/** Something that recovery repaired. */
+export interface Repair {
+  /** The segment that was repaired. */
+  readonly segmentId: number;
+  /** Where the cut bytes began. */
+  readonly offset: number;
+  /** How many bytes were cut, zeros at the end not counted. */
+  readonly size: number;
+  /** Why they were no event. */
+  readonly reason: string;
+  /** The copy of the cut bytes, relative to the journal's directory. */
+  readonly quarantine: string;
+}
+
+/** Where a walk over the segments came to rest. */
+export interface LoadStop {
+  /** What stands behind the last whole group of the last segment. */
+  readonly result: ScanResult | "incomplete group";
+  /** Where scanning stopped: behind the last sound frame, whether or not its group is whole. */
+  readonly offset: number;
+  /** Why, when the result is `"damaged"`. */
+  readonly reason: string;
+  /** Sequence of the last frame of the group that is not whole, or -1. */
+  readonly groupEnd: number;
+  /** Size of the last segment's file when it was looked at. */
+  readonly fileSize: number;
+}
+
+/** What the loader works on. */
+export interface LoaderOptions {
+  readonly fs: StoreFs;
+  readonly dir: string;
+  readonly index: EventIndex;
+  readonly log: SegmentLog;
+  /** Sixteen bytes that every segment has to repeat; unknown when `store.meta` is missing. */
+  readonly storeId: Uint8Array | undefined;
+}
+
+/** Walks segments in order, adding whole groups to the index. */
+export class JournalLoader {
+  /** Sequence of row 0. */
+  firstSequence = 0;
+  /** The latest timestamp seen, in microseconds. */
+  lastTimestampUs = 0;
+  /** Which journal this is, once a segment or `store.meta` has said so. */
+  storeId: Uint8Array | undefined;
+  /** Bytes of frames read so far. */
+  scannedSize = 0;
+  /** A last segment whose header is not whole, and its file size; it holds no event. */
+  stub: { readonly id: number; readonly path: string; readonly size: number } | undefined;
+  /** Header of the segment being read. */
+  header: SegmentHeader | undefined;
+
+  readonly #options: LoaderOptions;
+  /** Bodies of a group that is not whole yet, and where each frame starts. */
+  readonly #group: { readonly body: Uint8Array; readonly offset: number }[] = [];
+
+  /** @param options what to read, and where to put it. */
+  constructor(options: LoaderOptions) {
+    this.#options = options;
+    this.storeId = options.storeId;
+  }
+
+  /**
+   * Reads everything there is from where the last call stopped.
+   *
+   * @returns where it stopped, or `undefined` when there is no segment yet.
+   * @throws {CorruptionError} when a sealed segment is damaged, or the segments do not follow another.
+   * @throws {FutureVersionError} when a segment was written by a newer program.
+   */
+  load(): LoadStop | undefined {
+    const { log } = this.#options;
+    const waiting = this.#segmentsAfter(log.segments.at(-1)?.id ?? 0);
+    let stop: LoadStop | undefined;
+    if (log.segments.length === 0) {
+      const first = waiting.shift();
+      if (first === undefined || !this.#enter(first, waiting.length === 0)) return undefined;
+    }
+    for (;;) {
+      const next = waiting.shift();
+      const sealedEnd = next === undefined ? undefined : this.#previousSizeIn(next);
+      stop = this.#scan(sealedEnd);
+      if (next === undefined) return stop;
+      if (!this.#enter(next, waiting.length === 0)) return stop;
+    }
+  }
+
+  /** Forgets a stub that {@linkcode repairTail} has removed, and says whether there was one. */
+  takeStub(): boolean {
+    const had = this.stub !== undefined;
+    this.stub = undefined;
+    return had;
+  }
+
+  /** Segment ids in the directory above `id`, ascending. */
+  #segmentsAfter(id: number): number[] {
+    const { fs, dir } = this.#options;
+    const ids: number[] = [];
+    for (const entry of fs.list(dir)) {
+      const segmentId = segmentIdOf(entry.name);
+      if (segmentId !== undefined && segmentId > id) ids.push(segmentId);
+    }
+    return ids.sort((a, b) => a - b);
+  }
+
+  /** Where the frames of the current segment have to end, as the header of the next one says. */
+  #previousSizeIn(id: number): number | undefined {
+    const decoded = this.#readHeader(id);
+    return decoded.type === "header" ? decoded.header.previousSize : undefined;
+  }
+
+  #readHeader(id: number): ReturnType<typeof decodeSegmentHeader> {
+    const path = this.#pathOf(id);
+    const file = this.#options.fs.open(path, "read");
+    try {
+      const bytes = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
+      const size = readFully(file, bytes, 0);
+      return decodeSegmentHeader(bytes.subarray(0, size));
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Checks the header of a segment and makes it the current one; `false` when it is only a stub. */
+  #enter(id: number, last: boolean): boolean {
+    const { log, index } = this.#options;
+    const path = this.#pathOf(id);
+    const refuse = (reason: string, offset = 0): never => {
+      throw new CorruptionError({ path, segmentId: id, offset, reason });
+    };
+    const decoded = this.#readHeader(id);
+    switch (decoded.type) {
+      case "future":
+        throw new FutureVersionError({ path, found: decoded.version, supported: FORMAT_VERSION });
+      case "corrupt":
+        return refuse(decoded.reason);
+      case "cut": {
+        if (!last) return refuse("the header is cut short");
+        const info = this.#options.fs.stat(path);
+        this.stub = { id, path, size: info?.size ?? 0 };
+        return false;
+      }
+    }
+    const { header, end } = decoded;
+    if (header.segmentId !== id) refuse(`the header says it is segment ${header.segmentId}`);
+    this.storeId ??= header.storeId;
+    if (!bytesEqual(header.storeId, this.storeId)) refuse("the segment belongs to another journal");
+    const previous = log.segments.at(-1);
+    if (previous === undefined) {
+      if (header.firstSequence !== 0 || header.previousSize !== 0) {
+        refuse(`segments before it are missing: it begins at sequence ${header.firstSequence}`);
+      }
+    } else {
+      const expected = this.firstSequence + index.count;
+      if (id !== previous.id + 1 || header.firstSequence !== expected) {
+        refuse(
+          `it does not follow segment ${previous.id}: it begins at sequence ` +
+            `${header.firstSequence}, and ${expected} is next`,
+        );
+      }
+    }
+    this.header = header;
+    log.segments.push({ id, path, firstRow: index.count, framesStart: end, end });
+    return true;
+  }
+
+  /** Reads the current segment from its known end, up to `sealedEnd` or as far as the file goes. */
+  #scan(sealedEnd: number | undefined): LoadStop {
+    const { fs, log, index } = this.#options;
+    const segment = log.segments[log.segments.length - 1];
+    const file = fs.open(segment.path, "read");
+    try {
+      const fileSize = file.size();
+      if (sealedEnd !== undefined && fileSize < sealedEnd) {
+        this.#refuse(
+          segment,
+          fileSize,
+          `the sealed segment ends here, and ${sealedEnd - fileSize} bytes are missing`,
+        );
+      }
+      const scanner = new FrameScanner(file, segment.end, sealedEnd ?? fileSize);
+      this.#group.length = 0;
+      let groupEnd = -1;
+      let result: ScanResult;
+      while ((result = scanner.next()) === "frame") {
+        const expected = this.firstSequence + index.count + this.#group.length;
+        const { bytes, body, offset } = scanner;
+        const sequence = sequenceOf(bytes, body);
+        const remaining = groupRemainingOf(bytes, body);
+        if (sequence !== expected) {
+          this.#refuse(
+            segment,
+            offset,
+            `the event has sequence ${sequence}, and ${expected} is next`,
+          );
+        }
+        if (groupEnd >= 0 && sequence + remaining !== groupEnd) {
+          this.#refuse(segment, offset, "the event does not belong to the group around it");
+        }
+        if (remaining > 0) {
+          groupEnd = sequence + remaining;
+          this.#group.push({ body: scanner.copyBody(), offset });
+          continue;
+        }
+        for (const { body: staged, offset: at } of this.#group) this.#add(segment, staged, 0, at);
+        this.#add(segment, bytes, body, offset);
+        this.#group.length = 0;
+        groupEnd = -1;
+        this.scannedSize += scanner.nextOffset - segment.end;
+        segment.end = scanner.nextOffset;
+      }
+      if (sealedEnd !== undefined && (result !== "end" || this.#group.length > 0)) {
+        this.#refuse(
+          segment,
+          scanner.offset,
+          result === "damaged"
+            ? scanner.reason
+            : result === "end"
+            ? "the sealed segment ends inside a group"
+            : "the sealed segment has no frame here",
+        );
+      }
+      if (sealedEnd !== undefined && fileSize > sealedEnd) {
+        this.#refuse(segment, sealedEnd, `${fileSize - sealedEnd} bytes follow the sealed frames`);
+      }
+      return {
+        result: result === "end" && this.#group.length > 0 ? "incomplete group" : result,
+        offset: scanner.offset,
+        reason: scanner.reason,
+        groupEnd,
+        fileSize,
+      };
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Adds one event, after checking what the frame alone cannot say. */
+  #add(segment: Segment, bytes: Uint8Array, body: number, offset: number): void {
+    const { index } = this.#options;
+    const entitySize = entitySizeOf(bytes, body);
+    const entity = index.findEntity(bytes, body + ENTITY_OFFSET, entitySize);
+    const scopeStart = scopeStartOf(bytes, body);
+    const scopeSize = scopeSizeOf(bytes, body);
+    if (
+      entity === NAME_UNKNOWN || index.scopes.find(bytes, scopeStart, scopeSize) === NAME_UNKNOWN
+    ) {
+      const entityText = readUtf8(bytes, body + ENTITY_OFFSET, entitySize);
+      const scopeText = readUtf8(bytes, scopeStart, scopeSize);
+      if (entityText === undefined || scopeText === undefined) {
+        this.#refuse(segment, offset, "a name is not UTF-8");
+      }
+      try {
+        validateCoordinate(entityText, scopeText);
+      } catch (error) {
+        this.#refuse(segment, offset, (error as Error).message);
+      }
+    }
+    const lane = laneOf(bytes, body);
+    const head = entity === NAME_UNKNOWN ? -1 : index.headOf(index.findChain(entity, lane));
+    const expected = head < 0 ? 0 : index.clockOf(head) + 1;
+    const clock = clockOf(bytes, body);
+    if (clock !== expected) {
+      this.#refuse(
+        segment,
+        offset,
+        `the event has clock ${clock} on its entity's lane ${lane}, and ${expected} is next`,
+      );
+    }
+    const timestampUs = timestampOf(bytes, body);
+    if (timestampUs > this.lastTimestampUs) this.lastTimestampUs = timestampUs;
+    index.add(bytes, body, offset, undefined);
+  }
+
+  #refuse(segment: Segment, offset: number, reason: string): never {
+    throw new CorruptionError({ path: segment.path, segmentId: segment.id, offset, reason });
+  }
+
+  #pathOf(id: number): string {
+    return `${this.#options.dir}/${segmentName(id)}`;
+  }
+}
+
+/**
+ * Puts the end of the journal in order after {@linkcode JournalLoader.load}: keeps what is not a whole
+ * group in `quarantine/` and cuts it off. Says what it did, or `undefined` when the end was clean.
+ *
+ * @throws {CorruptionError} when sound frames follow the damage.
+ */
+export function repairTail(
+  options: LoaderOptions & { readonly loader: JournalLoader; readonly stop: LoadStop | undefined },
+): Repair | undefined {
+  const { fs, dir, log, loader, stop } = options;
+  if (loader.stub !== undefined) return removeStub(fs, dir, loader.stub);
+  const segment = log.segments.at(-1);
+  if (segment === undefined || stop === undefined || stop.fileSize === segment.end) {
+    return undefined;
+  }
+
+  const rest = new Uint8Array(stop.fileSize - segment.end);
+  const file = fs.open(segment.path, "write");
+  try {
+    const size = readFully(file, rest, segment.end);
+    let used = size;
+    while (used > 0 && rest[used - 1] === 0) used--;
+    // Space the writer had taken in advance. It is used again, so it stays.
+    if (used === 0) return undefined;
+
+    const next = loader.firstSequence + options.index.count;
+    const problem = frameBehindDamage(rest.subarray(0, size), {
+      from: stop.offset - segment.end + 1,
+      next,
+      groupEnd: stop.groupEnd,
+    });
+    if (problem !== undefined) {
+      throw new CorruptionError({
+        path: segment.path,
+        segmentId: segment.id,
+        offset: stop.offset,
+        reason: `${reasonOf(stop)}, but a sound frame follows at offset ${segment.end + problem}`,
+      });
+    }
+    const kept = keep(fs, dir, {
+      id: segment.id,
+      offset: segment.end,
+      bytes: rest.subarray(0, used),
+    });
+    file.resize(segment.end);
+    file.sync("all");
+    return {
+      segmentId: segment.id,
+      offset: segment.end,
+      size: used,
+      reason: reasonOf(stop),
+      quarantine: kept,
+    };
+  } finally {
+    file.close();
+  }
+}
+
+/** Names of a group's frames that were being written when the crash came; they are all in one write. */
+function frameBehindDamage(
+  rest: Uint8Array,
+  options: { readonly from: number; readonly next: number; readonly groupEnd: number },
+): number | undefined {
+  const { from, next, groupEnd } = options;
+  const last = next + Math.ceil(rest.byteLength / FRAME_BODY_SIZE_MIN);
+  for (let at = from; (at = findFrameAfter(rest, at)) >= 0; at++) {
+    const sequence = sequenceOf(rest, at + FRAME_HEADER_SIZE);
+    const remaining = groupRemainingOf(rest, at + FRAME_HEADER_SIZE);
+    // A frame inside a payload is somebody's data, and has some other place in some other journal.
+    if (sequence <= next || sequence > last) continue;
+    // The pages of one write reach the disk in any order, so its later frames can be whole.
+    if (groupEnd >= 0 && sequence + remaining === groupEnd) continue;
+    return at;
+  }
+  return undefined;
+}
+
+function reasonOf(stop: LoadStop): string {
+  switch (stop.result) {
+    case "damaged":
+      return stop.reason;
+    case "cut":
+      return "the frame is cut short";
+    case "zeros":
+      return "there is no frame here";
+    default:
+      return "the group is not whole";
+  }
+}
+
+/** A file without a whole header never held an event: a copy that stopped, or a disk that filled up. */
+function removeStub(
+  fs: StoreFs,
+  dir: string,
+  stub: { readonly id: number; readonly path: string; readonly size: number },
+): Repair {
+  const bytes = fs.readFile(stub.path, SEGMENT_HEADER_SIZE_MAX);
+  const quarantine = isZero(bytes, 0, bytes.byteLength)
+    ? ""
+    : keep(fs, dir, { id: stub.id, offset: 0, bytes });
+  fs.remove(stub.path);
+  fs.syncDir(dir);
+  return {
+    segmentId: stub.id,
+    offset: 0,
+    size: stub.size,
+    reason: "the segment has no whole header",
+    quarantine,
+  };
+}
+
+/** Keeps bytes under a name made of their place and checksum; the same bytes give the same file. */
+function keep(
+  fs: StoreFs,
+  dir: string,
+  cut: { readonly id: number; readonly offset: number; readonly bytes: Uint8Array },
+): string {
+  const checksum = crc32(cut.bytes).toString(16).padStart(8, "0");
+  const name = `${QUARANTINE_NAME}/${segmentName(cut.id)}.${cut.offset}.${checksum}`;
+  fs.createDirAll(`${dir}/${QUARANTINE_NAME}`);
+  fs.publish(`${dir}/${name}`, cut.bytes);
+  fs.syncDir(dir);
+  return name;
+}
+
+/** Reads until `target` is full or the file ends, and says how much there was. */
+export function readFully(file: StoreFile, target: Uint8Array, position: number): number {
+  let filled = 0;
+  while (filled < target.byteLength) {
+    const count = file.readAt(target, filled, target.byteLength - filled, position + filled);
+    if (count === 0) break;
+    filled += count;
+  }
+  return filled;
+}
+
+/** Runs `action`, turning a file-system failure into a {@linkcode StoreIoError}. */
+export function withIo<T>(what: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof IoFault) throw new StoreIoError(what, error);
+    throw error;
+  }
+}

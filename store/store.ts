@@ -1,0 +1,989 @@
+/**
+ * The store: one directory, one writer, and the append path.
+ *
+ * An append is a straight line through this realm: check, encode into the writer's buffer, hash,
+ * write, (sync,) index, receipt. Nothing is queued, and apart from the receipt and two hashes nothing
+ * is allocated for an event. The order is the guarantee:
+ *
+ * 1. Everything that can refuse the append comes before the first byte is written.
+ * 2. The group is written in one call. If that fails nothing of it is left, in the file or in memory.
+ * 3. If this append has to be durable, or completes a sync interval, the sync comes next; when it
+ *    fails the writer stops, and the append is not visible through this handle.
+ * 4. Only then does the index learn of the events, all of a group in one turn, and the caller of the
+ *    receipt. So nobody ever reads what was not written, or half of a group.
+ *
+ * @module
+ */
+
+import type { FileLock } from "../platform/fs.ts";
+import { isStagedName } from "../platform/staged_file.ts";
+import { AppendDraft, type AppendOptions, prepareDraft } from "./append.ts";
+import { assert } from "./assert.ts";
+import type { CoordinateLike } from "./coordinate.ts";
+import {
+  BatchError,
+  ClockConflictError,
+  ClockOverflowError,
+  ConditionConflictError,
+  CorruptionError,
+  FutureVersionError,
+  IdempotencyError,
+  InvalidClockError,
+  StoreClosedError,
+  StoreError,
+  StoreLockedError,
+  TooLargeError,
+  WriterCrashedError,
+} from "./errors.ts";
+import { type EventDefinition, EventRegistry } from "./event_definition.ts";
+import { EventIndex, ROW_NONE } from "./event_index.ts";
+import { EventKind } from "./event_kind.ts";
+import {
+  encodeFrame,
+  FRAME_HEADER_SIZE,
+  frameSizeBound,
+  ID_SIZE,
+  NO_HASH,
+  payloadStartOf,
+  sealFrame,
+} from "./frame.ts";
+import type { Denial, DenialPayload, GateSet } from "./gates.ts";
+import { blake3, HASH_SIZE } from "./hash.ts";
+import { formatId, IdGenerator } from "./ids.ts";
+import { NAME_UNKNOWN } from "./interner.ts";
+import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
+import type { OpenReport } from "./open_report.ts";
+import { Receipt } from "./receipt.ts";
+import { JournalLoader, type LoadStop, type Repair, repairTail, withIo } from "./recovery.ts";
+import { Region } from "./region.ts";
+import { rowsOf } from "./region_query.ts";
+import { SegmentLog } from "./segment_log.ts";
+import { SegmentWriter } from "./segment_writer.ts";
+import {
+  decodeStoreMeta,
+  encodeStoreMeta,
+  STORE_META_NAME,
+  STORE_META_SIZE,
+} from "./store_meta.ts";
+import {
+  type ReadOptions,
+  type ResolvedOptions,
+  resolveOptions,
+  type StoreOptions,
+} from "./store_options.ts";
+import type { EventSource } from "./stored_event.ts";
+import { verifyJournal } from "./verify.ts";
+
+/** The lock file of a journal. It stays when the lock goes. */
+const LOCK_NAME = ".batpak.lock";
+const CLOCK_MAX = 2 ** 32 - 1;
+const CONFLICTS_MAX = 16;
+
+/** One event of a batch: its coordinate and kind beside the options of a single append. */
+export interface BatchItem extends Omit<AppendOptions, "failIf" | "durability"> {
+  /** Whose fact it is. */
+  readonly entity: string;
+  /** Where. */
+  readonly scope: string;
+  /** What it says: a kind, or the definition of one, which also checks the payload. */
+  readonly kind: EventKind | EventDefinition;
+  /** What it carries. */
+  readonly payload: unknown;
+  /** Names an earlier item of the same batch, counted from 0, as its cause. Excludes `causationId`. */
+  readonly causationItem?: number;
+}
+
+/** Options of a batch as a whole. */
+export type BatchOptions = Pick<AppendOptions, "failIf" | "durability">;
+
+/** A denial to be recorded. */
+export interface DenialRequest<Context> {
+  /** The kind of the event that was denied. */
+  readonly proposedKind: EventKind | EventDefinition;
+  /** The gates that were asked, in order. */
+  readonly gates: GateSet<Context>;
+  /** The denial that ended it. */
+  readonly denial: Denial;
+  /** BLAKE3 of the payload that was proposed, if it matters later. */
+  readonly proposedContentHash?: Uint8Array;
+  /** Names the pipeline, if there are several. */
+  readonly pipelineId?: string;
+}
+
+/**
+ * A journal open for writing. One at a time for each directory, in this process and all others.
+ *
+ * Everything here is synchronous. An append that returned is at least *written*: it survives the death
+ * of the program. It is *durable*, and survives a power cut, after the next sync.
+ *
+ * @example Append, read, close
+ * ```ts
+ * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+ * import assert from "node:assert/strict";
+ *
+ * using store = Store.open("journal", { fs: new MemoryFs() });
+ * const order = { entity: "order:1001", scope: "shop" };
+ * const placed = EventKind.custom(0xF, 1);
+ *
+ * const receipt = store.append(order, placed, { total: 12 }, { expectedClock: "none" });
+ *
+ * assert.equal(receipt.clock, 0);
+ * assert.deepEqual(store.get(receipt.eventId)?.payload, { total: 12 });
+ * ```
+ */
+export class Store extends JournalReader {
+  readonly #writer: SegmentWriter;
+  readonly #lock: FileLock;
+  readonly #registry: EventRegistry;
+  readonly #ids: IdGenerator;
+  readonly #storeIdBytes: Uint8Array;
+  readonly #draft: AppendDraft = new AppendDraft();
+  /** Drafts of batches, kept for the next one. */
+  readonly #drafts: AppendDraft[] = [];
+  #lastTimestampUs: number;
+  #unsyncedEvents = 0;
+  #durableRows: number;
+
+  private constructor(facts: OpenedFacts, openReport: OpenReport) {
+    super({ ...facts, openReport });
+    this.#writer = facts.writer;
+    this.#lock = facts.lock;
+    this.#registry = facts.registry;
+    this.#ids = facts.ids;
+    this.#storeIdBytes = facts.storeId;
+    this.#lastTimestampUs = facts.lastTimestampUs;
+    this.#durableRows = facts.source.index.count;
+  }
+
+  /**
+   * Opens the journal in `dir` for writing, and begins one when there is none.
+   *
+   * What a crash left at the end is repaired, and the report says so. The open itself is recorded as
+   * an event.
+   *
+   * @throws {ConfigurationError} when an option is wrong; nothing was touched.
+   * @throws {EventRegistryError} when two definitions claim one kind; nothing was touched.
+   * @throws {StoreLockedError} when another live handle writes here.
+   * @throws {CorruptionError} when the log is damaged; `batpak verify` says more.
+   * @throws {FutureVersionError} when a newer program wrote here.
+   * @throws {StoreIoError} when the system refuses a file operation.
+   */
+  static open(dir: string, options: StoreOptions = {}): Store {
+    const resolved = resolveOptions(options);
+    const registry = new EventRegistry();
+    for (const definition of resolved.events) registry.add(definition);
+    const { fs, clock } = resolved;
+    const startedUs = clock.monotonicUs();
+    const facts = withIo(`open "${dir}"`, () => {
+      fs.createDirAll(dir);
+      const path = fs.canonicalize(dir);
+      fs.rejectSymlink(`${path}/${LOCK_NAME}`, "lock the journal");
+      const lock = fs.tryLock(`${path}/${LOCK_NAME}`);
+      if (lock === undefined) throw new StoreLockedError(path);
+      try {
+        return openForWriting(path, resolved, registry, lock);
+      } catch (error) {
+        lock.release();
+        throw error;
+      }
+    });
+    const restoredUs = clock.monotonicUs();
+    const report: OpenReport = {
+      ...facts.found,
+      elapsedUs: Math.round(clock.monotonicUs() - startedUs),
+      phaseRestoreIndexUs: Math.round(restoredUs - startedUs),
+    };
+    const store = new Store(facts, report);
+    try {
+      store.#appendInternal(LIFECYCLE_COORDINATE, EventKind.SYSTEM_OPEN_COMPLETED, report);
+      store.sync();
+    } catch (error) {
+      store.#abandon();
+      throw error;
+    }
+    observe(resolved, report);
+    return store;
+  }
+
+  /**
+   * Opens a journal for reading, also beside a live writer in another process. Takes no lock, changes
+   * nothing, and repairs nothing: it sees whole groups only. {@linkcode ReadOnlyStore.refresh} takes in
+   * what has been appended since.
+   *
+   * @throws {ConfigurationError} when an option is wrong.
+   * @throws {CorruptionError} when a sealed segment is damaged.
+   * @throws {FutureVersionError} when a newer program wrote here.
+   * @throws {StoreIoError} when the directory is not there or cannot be read.
+   */
+  static openReadOnly(dir: string, options: ReadOptions = {}): ReadOnlyStore {
+    return ReadOnlyStore.open(dir, options);
+  }
+
+  /** Events with a sequence below this are known to survive a power cut. */
+  override get durableSequence(): number {
+    return this.source.firstSequence + this.#durableRows;
+  }
+
+  /**
+   * Appends an event and returns the proof of it.
+   *
+   * @param kind what it says: a kind that is not reserved, or a definition, which also checks the
+   * payload and stamps its version.
+   * @throws {ClockConflictError} when `expectedClock` is not where the entity is.
+   * @throws {ConditionConflictError} when an event that `failIf` names exists.
+   * @throws {CoordinateError} when the coordinate breaks a rule.
+   * @throws {ReservedKindError} when the kind belongs to the store.
+   * @throws {SerializationError} when the payload has no MessagePack form.
+   * @throws {StoreIoError} when it could not be written; nothing of it is left.
+   * @throws {TooLargeError} when payload and extensions are over the limit.
+   * @throws {ValidationError} when the definition refuses the payload.
+   * @throws {WriterCrashedError} when a sync has failed: reopen. If it was the sync of this very
+   * append, the event may be there afterwards; a retry under an idempotency key settles it.
+   */
+  append<Input>(
+    coordinate: CoordinateLike,
+    kind: EventKind | EventDefinition<Input, unknown>,
+    payload: NoInfer<Input>,
+    options: AppendOptions = NO_OPTIONS,
+  ): Receipt {
+    this.#assertWritable("append");
+    const draft = this.#draft;
+    prepareDraft(
+      draft,
+      this.#registry,
+      coordinate,
+      kind as EventKind | EventDefinition,
+      payload,
+      options,
+    );
+    this.#assertSize(draft);
+    if (draft.keyed) {
+      const row = this.source.index.findId(draft.eventId, 0);
+      if (row !== ROW_NONE) return this.receiptOf(row);
+    }
+    if (options.failIf !== undefined) this.#assertNoneMatches(options.failIf);
+    return this.#commit(draft, options.durability === "durable");
+  }
+
+  /**
+   * Appends events that become visible together or not at all, and returns their receipts in order. An
+   * empty batch does nothing. A later item may name an earlier one as its cause.
+   *
+   * Idempotency keys stand on all items or on none; a batch whose keys are all known returns the first
+   * receipts and writes nothing. `expectedClock` is for single appends; `failIf` holds for the batch.
+   *
+   * @throws {BatchError} naming the item that is wrong, its error as `cause`.
+   * @throws {IdempotencyError} when the keys do not describe one operation.
+   * @throws {TooLargeError} when there are too many items or bytes.
+   * @throws {ConditionConflictError} when an event that `failIf` names exists.
+   * @throws {StoreIoError} when it could not be written; nothing of it is left.
+   * @throws {WriterCrashedError} when a sync has failed: reopen.
+   */
+  appendBatch(items: readonly BatchItem[], options: BatchOptions = NO_OPTIONS): Receipt[] {
+    this.#assertWritable("append a batch");
+    const { batchMaxSize, batchMaxBytes } = this.options;
+    if (items.length > batchMaxSize) {
+      throw new TooLargeError({
+        what: "a batch with an item count",
+        actual: items.length,
+        limit: batchMaxSize,
+        option: "batch.maxSize",
+      });
+    }
+    if (items.length === 0) return [];
+    const drafts = this.#prepareBatch(items);
+    let bytes = 0;
+    for (let i = 0; i < items.length; i++) bytes += drafts[i].countedSize;
+    if (bytes > batchMaxBytes) {
+      throw new TooLargeError({
+        what: "a batch with a byte count",
+        actual: bytes,
+        limit: batchMaxBytes,
+        option: "batch.maxBytes",
+      });
+    }
+    const replayed = this.#replayBatch(items.length);
+    if (replayed !== undefined) return replayed;
+    if (options.failIf !== undefined) this.#assertNoneMatches(options.failIf);
+    return this.#commitBatch(items, options.durability === "durable");
+  }
+
+  /**
+   * Records that gates denied something, as an event of kind `SYSTEM_DENIAL` at the coordinate it was
+   * about, with a verdict for each gate. Returns its receipt.
+   *
+   * @throws as {@linkcode append}.
+   */
+  appendDenial<Context>(
+    coordinate: CoordinateLike,
+    request: DenialRequest<Context>,
+    options: AppendOptions = NO_OPTIONS,
+  ): Receipt {
+    this.#assertWritable("append a denial");
+    const { gates, denial, proposedKind, proposedContentHash, pipelineId } = request;
+    const kind = typeof proposedKind === "number" ? proposedKind : proposedKind.kind;
+    const payload: DenialPayload = gates.traceDenial(denial, {
+      kind,
+      contentHash: proposedContentHash,
+      pipelineId,
+    });
+    return this.#appendInternal(coordinate, EventKind.SYSTEM_DENIAL, payload, options);
+  }
+
+  /**
+   * Makes everything appended so far durable.
+   *
+   * @throws {WriterCrashedError} when the sync fails, or one has failed before.
+   */
+  sync(): void {
+    this.#assertWritable("sync");
+    this.#syncNow("sync");
+  }
+
+  /**
+   * Records the close, makes everything durable, cuts the active segment to size, and releases the
+   * lock. A second call does nothing.
+   *
+   * @throws {WriterCrashedError} when a sync fails or has failed before. The lock is released all the
+   * same, and opening again recovers.
+   */
+  override close(): void {
+    if (this.closed) return;
+    try {
+      this.#writer.assertAlive("close");
+      const { index, firstSequence } = this.source;
+      const wallMs = Math.floor(this.#lastTimestampUs / 1000);
+      this.#appendInternal(LIFECYCLE_COORDINATE, EventKind.SYSTEM_CLOSE_COMPLETED, {
+        wallMs,
+        globalSequence: firstSequence + index.count - 1,
+      });
+      this.#writer.close("close");
+    } finally {
+      this.#abandon();
+    }
+  }
+
+  /** As {@linkcode close}, and silent when the writer had stopped before: that was thrown already. */
+  override [Symbol.dispose](): void {
+    const stopped = this.#writer.crashed;
+    try {
+      this.close();
+    } catch (error) {
+      if (!(stopped && error instanceof WriterCrashedError)) throw error;
+    }
+  }
+
+  /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
+  #abandon(): void {
+    this.closed = true;
+    this.#writer.release();
+    this.source.log.close();
+    this.#lock.release();
+  }
+
+  #assertWritable(action: string): void {
+    if (this.closed) throw new StoreClosedError(action);
+    this.#writer.assertAlive(action);
+  }
+
+  #assertSize(draft: AppendDraft): void {
+    const limit = this.options.singleAppendMaxBytes;
+    if (draft.countedSize > limit) {
+      throw new TooLargeError({
+        what: "an event with a payload and extensions of bytes",
+        actual: draft.countedSize,
+        limit,
+        option: "singleAppendMaxBytes",
+      });
+    }
+  }
+
+  /** Appends an event of a kind that callers may not use. */
+  #appendInternal(
+    coordinate: CoordinateLike,
+    kind: EventKind,
+    payload: unknown,
+    options: AppendOptions = NO_OPTIONS,
+  ): Receipt {
+    const draft = this.#draft;
+    prepareDraft(draft, this.#registry, coordinate, kind, payload, options, true);
+    this.#assertSize(draft);
+    if (draft.keyed) {
+      const row = this.source.index.findId(draft.eventId, 0);
+      if (row !== ROW_NONE) return this.receiptOf(row);
+    }
+    if (options.failIf !== undefined) this.#assertNoneMatches(options.failIf);
+    return this.#commit(draft, options.durability === "durable");
+  }
+
+  /** Writes one prepared event. */
+  #commit(draft: AppendDraft, durable: boolean): Receipt {
+    const { index } = this.source;
+    const chain = this.#chainOf(draft);
+    const head = index.headOf(chain);
+    const { expectedClock } = draft;
+    if (expectedClock !== undefined) {
+      const actual = head === ROW_NONE ? "none" : index.clockOf(head);
+      if (actual !== expectedClock) {
+        const { entity, lane } = draft;
+        throw new ClockConflictError({ entity, lane, expected: expectedClock, actual });
+      }
+    }
+    this.#continueChain(draft, chain, head);
+    const timestampUs = this.#now();
+    this.#stamp(draft, this.source.firstSequence + index.count, timestampUs, 0);
+    this.#rollWhenFull();
+
+    const writer = this.#writer;
+    const start = writer.reserve(frameSizeBound(draft));
+    const end = encodeInto(draft, writer.buffer, start);
+    const offset = writer.end;
+    writer.write(start, end);
+    this.#syncWhenDue(1, durable, "append");
+    const buffer = writer.buffer;
+    index.add(buffer, start + FRAME_HEADER_SIZE, offset, draft.eventHash);
+    writer.advance(end - start);
+    this.#lastTimestampUs = timestampUs;
+    if (!writer.unsynced) this.#durableRows = index.count;
+    return this.#receiptFor(draft, start, offset, end - start);
+  }
+
+  #prepareBatch(items: readonly BatchItem[]): AppendDraft[] {
+    const drafts = this.#drafts;
+    while (drafts.length < items.length) drafts.push(new AppendDraft());
+    for (let i = 0; i < items.length; i++) {
+      const item = items[i];
+      const draft = drafts[i];
+      try {
+        prepareDraft(draft, this.#registry, item, item.kind, item.payload, item);
+        if (item.expectedClock !== undefined) {
+          throw new TypeError(
+            "expectedClock is for single appends; give the batch a failIf instead",
+          );
+        }
+        this.#assertSize(draft);
+        const { causationItem } = item;
+        if (causationItem !== undefined) {
+          if (!Number.isInteger(causationItem) || causationItem < 0 || causationItem >= i) {
+            throw new RangeError(
+              `causationItem ${causationItem} is not an earlier item of the batch`,
+            );
+          }
+          if (item.causationId !== undefined) {
+            throw new TypeError("causationItem and causationId exclude each other");
+          }
+        }
+      } catch (error) {
+        throw batchError(i, error);
+      }
+      // The encoder's bytes are borrowed, and the next item takes them back.
+      draft.payload = draft.payload.slice();
+    }
+    return drafts;
+  }
+
+  /** The first receipts, when every key of the batch is known; `undefined` when none is. */
+  #replayBatch(count: number): Receipt[] | undefined {
+    const drafts = this.#drafts;
+    let keyed = 0;
+    for (let i = 0; i < count; i++) if (drafts[i].keyed) keyed++;
+    if (keyed === 0) return undefined;
+    if (keyed < count) {
+      throw new IdempotencyError(
+        `${keyed} of ${count} items have one; give all of them one or none`,
+      );
+    }
+    const seen = new Set<string>();
+    const rows: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const id = formatId(drafts[i].eventId);
+      if (seen.has(id)) throw new IdempotencyError(`item ${i} repeats the key of an earlier item`);
+      seen.add(id);
+      const row = this.source.index.findId(drafts[i].eventId, 0);
+      if (row !== ROW_NONE) rows.push(row);
+    }
+    if (rows.length === 0) return undefined;
+    if (rows.length < count) {
+      throw new IdempotencyError(
+        `${rows.length} of ${count} were used before; send the batch as it was sent first`,
+      );
+    }
+    return rows.map((row) => this.receiptOf(row));
+  }
+
+  #commitBatch(items: readonly BatchItem[], durable: boolean): Receipt[] {
+    const { index, firstSequence } = this.source;
+    const drafts = this.#drafts;
+    const count = items.length;
+    const timestampUs = this.#now();
+    let bound = 0;
+    for (let i = 0; i < count; i++) bound += frameSizeBound(drafts[i]);
+    this.#rollWhenFull();
+    const writer = this.#writer;
+    const start = writer.reserve(bound);
+    const { buffer } = writer;
+
+    // Within the batch an item continues the chain of the item before it, which no index knows yet.
+    const heads = new Map<number, AppendDraft>();
+    let end = start;
+    for (let i = 0; i < count; i++) {
+      const draft = drafts[i];
+      let chain: number;
+      try {
+        chain = this.#chainOf(draft);
+        const previous = heads.get(chain);
+        if (previous === undefined) this.#continueChain(draft, chain, index.headOf(chain));
+        else this.#followDraft(draft, previous);
+      } catch (error) {
+        throw batchError(i, error);
+      }
+      this.#stamp(draft, firstSequence + index.count + i, timestampUs, count - 1 - i);
+      const { causationItem } = items[i];
+      if (causationItem !== undefined) draft.causationId.set(drafts[causationItem].eventId);
+      draft.frameStart = end;
+      end = encodeInto(draft, buffer, end);
+      draft.frameEnd = end;
+      heads.set(chain, draft);
+    }
+    const offset = writer.end;
+    writer.write(start, end);
+    this.#syncWhenDue(count, durable, "append a batch");
+    const receipts: Receipt[] = [];
+    for (let i = 0; i < count; i++) {
+      const draft = drafts[i];
+      const { frameStart, frameEnd } = draft;
+      const frameOffset = offset + frameStart - start;
+      index.add(buffer, frameStart + FRAME_HEADER_SIZE, frameOffset, draft.eventHash);
+      receipts.push(this.#receiptFor(draft, frameStart, frameOffset, frameEnd - frameStart));
+      draft.release();
+    }
+    writer.advance(end - start);
+    this.#lastTimestampUs = timestampUs;
+    if (!writer.unsynced) this.#durableRows = index.count;
+    return receipts;
+  }
+
+  /** The chain of a draft, begun when there is none. The names have been checked. */
+  #chainOf(draft: AppendDraft): number {
+    const { index } = this.source;
+    const { entityBytes, entitySize } = draft;
+    let entity = index.entities.find(entityBytes, 0, entitySize);
+    if (entity === NAME_UNKNOWN || !this.#isScopeKnown(draft)) {
+      draft.assertCoordinate();
+      if (entity === NAME_UNKNOWN) entity = index.entities.add(entityBytes, 0, entitySize);
+    }
+    return index.internChain(entity, draft.lane);
+  }
+
+  #isScopeKnown(draft: AppendDraft): boolean {
+    return this.source.index.scopes.find(draft.scopeBytes, 0, draft.scopeSize) !== NAME_UNKNOWN;
+  }
+
+  /** Puts a draft behind the newest event of its chain. */
+  #continueChain(draft: AppendDraft, chain: number, head: number): void {
+    const { index, log } = this.source;
+    if (head === ROW_NONE) {
+      draft.clock = 0;
+      draft.prevHash = NO_HASH;
+      draft.prevHashStart = 0;
+      return;
+    }
+    const clock = index.clockOf(head);
+    if (clock >= CLOCK_MAX) throw new ClockOverflowError(draft.entity);
+    if (!index.isHeadHashKnown(chain)) {
+      const body = log.readBody(head);
+      index.setHeadHash(chain, blake3(body.subarray(0, payloadStartOf(body, 0))));
+    }
+    draft.clock = clock + 1;
+    draft.prevHash = index.headHashes;
+    draft.prevHashStart = chain * HASH_SIZE;
+  }
+
+  #followDraft(draft: AppendDraft, previous: AppendDraft): void {
+    if (previous.clock >= CLOCK_MAX) throw new ClockOverflowError(draft.entity);
+    draft.clock = previous.clock + 1;
+    draft.prevHash = previous.eventHash;
+    draft.prevHashStart = 0;
+  }
+
+  /** Fills in what is known only now. */
+  #stamp(
+    draft: AppendDraft,
+    sequence: number,
+    timestampUs: number,
+    groupRemaining: number,
+  ): void {
+    draft.globalSequence = sequence;
+    draft.timestampUs = timestampUs;
+    draft.groupRemaining = groupRemaining;
+    if (!draft.keyed) this.#ids.fill(draft.eventId, 0, timestampUs);
+    if (!draft.correlated) {
+      for (let i = 0; i < ID_SIZE; i++) draft.correlationId[i] = draft.eventId[i];
+    }
+  }
+
+  /** The time of an append: never before that of an earlier event, also when the clock steps back. */
+  #now(): number {
+    const nowUs = Math.floor(this.options.clock.nowUs());
+    if (!(nowUs >= 0 && nowUs <= Number.MAX_SAFE_INTEGER)) throw new InvalidClockError(nowUs);
+    return nowUs > this.#lastTimestampUs ? nowUs : this.#lastTimestampUs;
+  }
+
+  #rollWhenFull(): void {
+    if (this.#writer.end < this.options.segmentMaxBytes) return;
+    const { index, log, firstSequence } = this.source;
+    const active = log.segments[log.segments.length - 1];
+    const last = index.count - 1;
+    // A segment without an event would be followed by another one for ever.
+    if (active.firstRow === index.count) return;
+    const body = log.readBody(last);
+    this.#writer.roll({
+      storeId: this.#storeIdBytes,
+      segmentId: active.id + 1,
+      createdNs: BigInt(this.#now()) * 1000n,
+      firstSequence: firstSequence + index.count,
+      previousSize: active.end,
+      previousHash: blake3(body.subarray(0, payloadStartOf(body, 0))),
+    });
+    this.#markDurable();
+  }
+
+  #syncWhenDue(events: number, durable: boolean, action: string): void {
+    this.#unsyncedEvents += events;
+    const every = this.options.syncEveryNEvents;
+    if (durable || (every > 0 && this.#unsyncedEvents >= every)) {
+      this.#writer.sync(action);
+      this.#unsyncedEvents = 0;
+    }
+  }
+
+  #syncNow(action: string): void {
+    this.#writer.sync(action);
+    this.#markDurable();
+  }
+
+  #markDurable(): void {
+    this.#unsyncedEvents = 0;
+    this.#durableRows = this.source.index.count;
+  }
+
+  /** Throws when an event exists that the append must not follow. */
+  #assertNoneMatches(failIf: NonNullable<AppendOptions["failIf"]>): void {
+    const { index, firstSequence } = this.source;
+    const conditions = "length" in failIf ? failIf : [failIf];
+    for (const { region, tags, after } of conditions) {
+      let matching = Region.from(region ?? Region.all());
+      if (tags !== undefined) matching = matching.withTags([...(matching.tags ?? []), ...tags]);
+      if (after !== undefined && !Number.isSafeInteger(after)) {
+        throw new RangeError(
+          `Cannot append under a condition with after ${after}: give a sequence`,
+        );
+      }
+      const start = after === undefined ? 0 : Math.max(0, after + 1 - firstSequence);
+      const conflicts: { globalSequence: number; eventId: string }[] = [];
+      for (const row of rowsOf(index, matching, { start, end: index.count })) {
+        conflicts.push({
+          globalSequence: row + firstSequence,
+          eventId: formatId(index.idBytesOf(row), index.idStartOf(row)),
+        });
+        if (conflicts.length === CONFLICTS_MAX) break;
+      }
+      if (conflicts.length > 0) throw new ConditionConflictError(conflicts);
+    }
+  }
+
+  #receiptFor(draft: AppendDraft, start: number, offset: number, size: number): Receipt {
+    const { log } = this.source;
+    const body = start + FRAME_HEADER_SIZE;
+    return new Receipt(
+      this.#storeIdBytes,
+      this.#writer.buffer.slice(body, draft.payloadStart),
+      draft.eventHash,
+      log.segments[log.segments.length - 1].id,
+      offset,
+      size,
+      this.options.signingKeys.at(-1),
+    );
+  }
+}
+
+const NO_OPTIONS: AppendOptions = Object.freeze({});
+
+/** Encodes a whole frame at `start` and returns its end. Sets the draft's hashes. */
+function encodeInto(draft: AppendDraft, target: Uint8Array, start: number): number {
+  draft.contentHash = blake3(draft.payload);
+  const payloadStart = encodeFrame(draft, target, start);
+  draft.payloadStart = payloadStart;
+  draft.eventHash = blake3(target.subarray(start + FRAME_HEADER_SIZE, payloadStart));
+  return sealFrame(target, start, payloadStart, draft.payload);
+}
+
+function batchError(index: number, error: unknown): unknown {
+  const isOurs = error instanceof StoreError || error instanceof TypeError ||
+    error instanceof RangeError;
+  return isOurs && !(error instanceof WriterCrashedError) ? new BatchError(index, error) : error;
+}
+
+/**
+ * A journal open for reading, beside whoever writes. Made by {@linkcode Store.openReadOnly}. It shows
+ * the journal as of the open or the last {@linkcode refresh}, always in whole groups.
+ *
+ * @example Follow a writer
+ * ```ts
+ * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+ * import assert from "node:assert/strict";
+ *
+ * const fs = new MemoryFs();
+ * using store = Store.open("journal", { fs });
+ * using reader = Store.openReadOnly("journal", { fs });
+ * store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, "hello");
+ *
+ * assert.equal(reader.query({ entity: "user:1" }).length, 0);
+ * assert.equal(reader.refresh(), 1);
+ * assert.equal(reader.query({ entity: "user:1" })[0].payload, "hello");
+ * ```
+ */
+export class ReadOnlyStore extends JournalReader {
+  readonly #loader: JournalLoader;
+
+  private constructor(
+    facts: {
+      dir: string;
+      source: EventSource;
+      options: ResolvedOptions;
+      storeId: Uint8Array;
+      loader: JournalLoader;
+      openReport: OpenReport;
+    },
+  ) {
+    super(facts);
+    this.#loader = facts.loader;
+  }
+
+  /** As {@linkcode Store.openReadOnly}. */
+  static open(dir: string, options: ReadOptions = {}): ReadOnlyStore {
+    const resolved = resolveOptions(options);
+    const { clock } = resolved;
+    const startedUs = clock.monotonicUs();
+    return withIo(`open "${dir}" for reading`, () => {
+      const path = resolved.fs.canonicalize(dir);
+      const { source, loader } = loadJournal(path, resolved, readStoreId(path, resolved));
+      loader.load();
+      if (resolved.chainVerification === "recompute") refuseUnlessIntact(path, resolved);
+      const elapsedUs = Math.round(clock.monotonicUs() - startedUs);
+      const openReport: OpenReport = {
+        path: "frames",
+        mode: "read",
+        segments: source.log.segments.length,
+        restoredEntries: source.index.count,
+        scannedBytes: loader.scannedSize,
+        elapsedUs,
+        phaseRestoreIndexUs: elapsedUs,
+        repairs: [],
+        oddities: [],
+      };
+      const storeId = loader.storeId ?? new Uint8Array(ID_SIZE);
+      const store = new ReadOnlyStore({
+        dir: path,
+        source,
+        options: resolved,
+        storeId,
+        loader,
+        openReport,
+      });
+      observe(resolved, openReport);
+      return store;
+    });
+  }
+
+  /**
+   * What this reader has seen. Whether it survives a power cut is the writer's to say; a reader only
+   * knows that it was written.
+   */
+  override get durableSequence(): number {
+    return this.source.firstSequence;
+  }
+
+  /**
+   * Takes in what has been appended since the open or the last refresh, and says how many events that
+   * was.
+   *
+   * @throws {CorruptionError} when a segment that has been sealed meanwhile is damaged.
+   */
+  refresh(): number {
+    if (this.closed) throw new StoreClosedError("refresh");
+    const before = this.source.index.count;
+    withIo("refresh", () => this.#loader.load());
+    return this.source.index.count - before;
+  }
+
+  /** Lets go of the files. Reads fail afterwards; a second call does nothing. */
+  override close(): void {
+    this.closed = true;
+    this.source.log.close();
+  }
+
+  /** As {@linkcode close}. */
+  override [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** What opening for writing gives, before there is a report of its duration. */
+interface OpenedFacts {
+  readonly dir: string;
+  readonly source: EventSource;
+  readonly options: ResolvedOptions;
+  readonly storeId: Uint8Array;
+  readonly writer: SegmentWriter;
+  readonly lock: FileLock;
+  readonly registry: EventRegistry;
+  readonly ids: IdGenerator;
+  readonly lastTimestampUs: number;
+  readonly found: Omit<OpenReport, "elapsedUs" | "phaseRestoreIndexUs">;
+}
+
+/** Under the lock: reads, repairs, and makes what is missing. */
+function openForWriting(
+  dir: string,
+  options: ResolvedOptions,
+  registry: EventRegistry,
+  lock: FileLock,
+): OpenedFacts {
+  const { fs, clock, entropy } = options;
+  const oddities: string[] = [];
+  for (const { name, kind } of fs.list(dir)) {
+    if (kind === "file" && isStagedName(name)) {
+      // Only the owner of the lock stages files here, so this one's owner is dead.
+      fs.remove(`${dir}/${name}`);
+      oddities.push(`removed ${name}, left by an interrupted write`);
+    } else if (name.endsWith(".fbat") && !/^\d{6,15}\.fbat$/.test(name)) {
+      oddities.push(`ignored ${name}, which is not named like a segment`);
+    }
+  }
+  const known = readStoreId(dir, options);
+  const { source, loader } = loadJournal(dir, options, known);
+  let stop: LoadStop | undefined;
+  let repair: Repair | undefined;
+  const repairs: Repair[] = [];
+  do {
+    stop = loader.load();
+    repair = repairTail({
+      fs,
+      dir,
+      index: source.index,
+      log: source.log,
+      storeId: known,
+      loader,
+      stop,
+    });
+    if (repair !== undefined) repairs.push(repair);
+    // A stub that is gone uncovers the end of the segment before it.
+  } while (loader.takeStub());
+  if (options.chainVerification === "recompute") refuseUnlessIntact(dir, options);
+
+  const ids = new IdGenerator(entropy);
+  const nowUs = Math.max(loader.lastTimestampUs, Math.floor(clock.nowUs()));
+  if (!(nowUs >= 0 && nowUs <= Number.MAX_SAFE_INTEGER)) throw new InvalidClockError(nowUs);
+  let storeId = loader.storeId;
+  if (storeId === undefined) {
+    storeId = new Uint8Array(ID_SIZE);
+    ids.fill(storeId, 0, nowUs);
+  }
+  if (known === undefined) {
+    if (source.log.segments.length > 0) {
+      oddities.push(`${STORE_META_NAME} was missing; it has been written again from the segments`);
+    }
+    fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
+  }
+  const found = {
+    path: "frames",
+    mode: "write",
+    segments: source.log.segments.length,
+    restoredEntries: source.index.count,
+    scannedBytes: loader.scannedSize,
+    repairs,
+    oddities,
+  } as const;
+  const writer = new SegmentWriter({ fs, dir, log: source.log, syncMode: options.syncMode });
+  if (source.log.segments.length === 0) {
+    writer.begin({
+      storeId,
+      segmentId: 1,
+      createdNs: BigInt(nowUs) * 1000n,
+      firstSequence: 0,
+      previousSize: 0,
+      previousHash: NO_HASH,
+    });
+  }
+  const { lastTimestampUs } = loader;
+  return {
+    dir,
+    source,
+    options,
+    storeId,
+    writer,
+    lock,
+    registry,
+    ids,
+    lastTimestampUs,
+    found,
+  };
+}
+
+function loadJournal(
+  dir: string,
+  options: ResolvedOptions,
+  storeId: Uint8Array | undefined,
+): { source: EventSource; loader: JournalLoader } {
+  const { fs, fdBudget } = options;
+  const index = new EventIndex();
+  const firstSequence = 0;
+  const log = new SegmentLog(fs, index, { fdBudget, firstSequence: () => firstSequence });
+  const loader = new JournalLoader({ fs, dir, index, log, storeId });
+  assert(loader.firstSequence === firstSequence, "a journal begins at sequence 0");
+  return { source: { index, log, firstSequence }, loader };
+}
+
+/** The id in `store.meta`; `undefined` when there is no such file. */
+function readStoreId(dir: string, options: ResolvedOptions): Uint8Array | undefined {
+  const path = `${dir}/${STORE_META_NAME}`;
+  const info = options.fs.stat(path);
+  if (info === undefined) return undefined;
+  const decoded = decodeStoreMeta(options.fs.readFile(path, STORE_META_SIZE * 16));
+  switch (decoded.type) {
+    case "meta":
+      return decoded.meta.storeId;
+    case "future":
+      throw new FutureVersionError({
+        path,
+        found: decoded.version,
+        supported: decoded.supported,
+      });
+    case "corrupt":
+      throw new CorruptionError({ path, offset: 0, reason: decoded.reason });
+  }
+}
+
+/** Hashes everything, and throws the first finding. */
+function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
+  const { findings } = verifyJournal(dir, { fs: options.fs });
+  const first = findings[0];
+  if (first === undefined) return;
+  throw new CorruptionError({
+    path: `${dir}/${first.file}`,
+    segmentId: first.segmentId,
+    offset: first.offset,
+    reason: findings.length === 1
+      ? first.reason
+      : `${first.reason} (and ${findings.length - 1} more)`,
+  });
+}
+
+function observe(options: ResolvedOptions, report: OpenReport): void {
+  try {
+    options.openReportObserver?.(report);
+  } catch {
+    // The journal is open; what an onlooker thinks of that is its own affair.
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * Options of a store: their defaults, and what is wrong with a value.
+ *
+ * @module
+ */
+
+import type { Clock } from "../platform/clock.ts";
+import type { Entropy } from "../platform/entropy.ts";
+import type { StoreFs, SyncMode } from "../platform/fs.ts";
+import { runtime } from "../platform/runtime.ts";
+import { ConfigurationError } from "./errors.ts";
+import type { EventDefinition } from "./event_definition.ts";
+import { GROUP_COUNT_MAX } from "./frame.ts";
+import type { OpenReport } from "./open_report.ts";
+import { SigningKey } from "./receipt.ts";
+
+/** Options for reading. */
+export interface ReadOptions {
+  /** Open segment files kept at a time, at least 1. Default 64. */
+  readonly fdBudget?: number;
+  /**
+   * `"recompute"` hashes every event while opening and refuses a journal whose chain does not verify;
+   * `"crc"`, the default, checks the checksum of every frame.
+   */
+  readonly chainVerification?: "crc" | "recompute";
+  /** Keys; each verifies receipts, and the last one signs. Default none. */
+  readonly signingKeys?: readonly SigningKey[];
+  /** Public keys of 32 bytes that verify receipts besides those of `signingKeys`. */
+  readonly verifyingKeys?: readonly Uint8Array[];
+  /** Called once, after a successful open. What it throws is ignored. */
+  readonly openReportObserver?: (report: OpenReport) => void;
+  /** Files. Default: those of the runtime. */
+  readonly fs?: StoreFs;
+  /** Time. Default: the system's. */
+  readonly clock?: Clock;
+}
+
+/** Options for writing. */
+export interface StoreOptions extends ReadOptions {
+  /**
+   * When segments roll: before the next append once the active one has this many bytes. 1 to
+   * 2,147,483,648; default 268,435,456 (256 MiB). A file exceeds it by at most one group.
+   */
+  readonly segmentMaxBytes?: number;
+  /** Payload and extension bytes of one event, 1 to 67,108,864. Default 16,777,216 (16 MiB). */
+  readonly singleAppendMaxBytes?: number;
+  /** Limits of a batch. */
+  readonly batch?: {
+    /** Items, 1 to 4096. Default 256. */
+    readonly maxSize?: number;
+    /** Payload and extension bytes of all items, 1 to 16,777,216. Default 1,048,576 (1 MiB). */
+    readonly maxBytes?: number;
+  };
+  /** When what is written becomes durable. */
+  readonly sync?: {
+    /**
+     * Weakens durability when raised: up to this many acknowledged events can be lost to a power cut,
+     * never to a crash of the program. 1 makes each append durable before it returns, 0 leaves it to
+     * `sync()` and `close()`. Default 1000.
+     */
+    readonly everyNEvents?: number;
+    /** `"all"` (fsync, default), or `"data"` (fdatasync), which skips what is not needed to read. */
+    readonly mode?: SyncMode;
+  };
+  /** `"required"` refuses to open without a signing key. Default `"optional"`. */
+  readonly signingPolicy?: "optional" | "required";
+  /** Definitions to register now, so that two that claim one kind are found before anything is written. */
+  readonly events?: readonly EventDefinition[];
+  /** Chance. Default: the system's. */
+  readonly entropy?: Entropy;
+}
+
+/** Options with every default in place. */
+export interface ResolvedOptions {
+  readonly fdBudget: number;
+  readonly chainVerification: "crc" | "recompute";
+  readonly signingKeys: readonly SigningKey[];
+  readonly verifyingKeys: readonly Uint8Array[];
+  readonly openReportObserver: ((report: OpenReport) => void) | undefined;
+  readonly fs: StoreFs;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly segmentMaxBytes: number;
+  readonly singleAppendMaxBytes: number;
+  readonly batchMaxSize: number;
+  readonly batchMaxBytes: number;
+  readonly syncEveryNEvents: number;
+  readonly syncMode: SyncMode;
+  readonly events: readonly EventDefinition[];
+}
+
+const KNOWN_OPTIONS = new Set([
+  "fdBudget",
+  "chainVerification",
+  "signingKeys",
+  "verifyingKeys",
+  "openReportObserver",
+  "fs",
+  "clock",
+  "segmentMaxBytes",
+  "singleAppendMaxBytes",
+  "batch",
+  "sync",
+  "signingPolicy",
+  "events",
+  "entropy",
+]);
+
+/**
+ * Checks options and fills in the defaults.
+ *
+ * @throws {ConfigurationError} naming the option and what it may be.
+ */
+export function resolveOptions(options: StoreOptions): ResolvedOptions {
+  rejectUnknown("", options, KNOWN_OPTIONS);
+  const batch = options.batch ?? {};
+  const sync = options.sync ?? {};
+  rejectUnknown("batch.", batch, new Set(["maxSize", "maxBytes"]));
+  rejectUnknown("sync.", sync, new Set(["everyNEvents", "mode"]));
+  const signingKeys = options.signingKeys ?? [];
+  for (const key of signingKeys) {
+    if (!(key instanceof SigningKey)) {
+      throw new ConfigurationError("signingKeys", "make keys with SigningKey.fromSeed()");
+    }
+  }
+  const verifyingKeys = options.verifyingKeys ?? [];
+  for (const key of verifyingKeys) {
+    if (!(key instanceof Uint8Array) || key.byteLength !== 32) {
+      throw new ConfigurationError("verifyingKeys", "a public key is a Uint8Array of 32 bytes");
+    }
+  }
+  const signingPolicy = oneOf("signingPolicy", options.signingPolicy, ["optional", "required"]);
+  if (signingPolicy === "required" && signingKeys.length === 0) {
+    throw new ConfigurationError("signingPolicy", '"required" needs a key in "signingKeys"');
+  }
+  return {
+    fdBudget: integer("fdBudget", options.fdBudget, 64, 1, 65_536),
+    chainVerification: oneOf("chainVerification", options.chainVerification, ["crc", "recompute"]),
+    signingKeys,
+    verifyingKeys: [...verifyingKeys, ...signingKeys.map((key) => key.publicKey)],
+    openReportObserver: options.openReportObserver,
+    fs: options.fs ?? runtime.fs,
+    clock: options.clock ?? runtime.clock,
+    entropy: options.entropy ?? runtime.entropy,
+    segmentMaxBytes: integer("segmentMaxBytes", options.segmentMaxBytes, 256 << 20, 1, 2 ** 31),
+    singleAppendMaxBytes: integer(
+      "singleAppendMaxBytes",
+      options.singleAppendMaxBytes,
+      16 << 20,
+      1,
+      64 << 20,
+    ),
+    batchMaxSize: integer("batch.maxSize", batch.maxSize, 256, 1, GROUP_COUNT_MAX),
+    batchMaxBytes: integer("batch.maxBytes", batch.maxBytes, 1 << 20, 1, 16 << 20),
+    syncEveryNEvents: integer("sync.everyNEvents", sync.everyNEvents, 1000, 0, 2 ** 32 - 1),
+    syncMode: oneOf("sync.mode", sync.mode, ["all", "data"]),
+    events: options.events ?? [],
+  };
+}
+
+function rejectUnknown(prefix: string, options: object, known: ReadonlySet<string>): void {
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigurationError(prefix.slice(0, -1) || "options", "it is not an object");
+  }
+  for (const key of Object.keys(options)) {
+    if (!known.has(key)) {
+      throw new ConfigurationError(
+        prefix + key,
+        `there is no such option; there are ${[...known].join(", ")}`,
+      );
+    }
+  }
+}
+
+function integer(
+  option: string,
+  value: number | undefined,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max) {
+    throw new ConfigurationError(
+      option,
+      `${String(value)} is not a whole number of ${min} to ${max}`,
+    );
+  }
+  return value;
+}
+
+function oneOf<T extends string>(
+  option: string,
+  value: T | undefined,
+  allowed: readonly [T, ...T[]],
+): T {
+  if (value === undefined) return allowed[0];
+  if (!allowed.includes(value)) {
+    throw new ConfigurationError(
+      option,
+      `${JSON.stringify(value)} is not ${allowed.map((word) => `"${word}"`).join(" or ")}`,
+    );
+  }
+  return value;
+}

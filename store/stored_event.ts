@@ -1,0 +1,278 @@
+/**
+ * An event as it is read back. What the index knows is answered from memory; the rest of the header
+ * and the payload are read from the log when somebody touches them, checked, and kept.
+ *
+ * @module
+ */
+
+import type { EventDefinition } from "./event_definition.ts";
+import { DecodeError } from "./event_definition.ts";
+import type { EventIndex } from "./event_index.ts";
+import type { EventKind } from "./event_kind.ts";
+import { EventKind as Kinds } from "./event_kind.ts";
+import { Coordinate } from "./coordinate.ts";
+import {
+  CAUSATION_ID_OFFSET,
+  CONTENT_HASH_OFFSET,
+  CORRELATION_ID_OFFSET,
+  depthOf,
+  extensionsOf,
+  flagsOf,
+  isZero,
+  payloadEncodingOf,
+  payloadOf,
+  payloadStartOf,
+  payloadVersionOf,
+  PREV_HASH_OFFSET,
+  tagsOf,
+  timestampOf,
+} from "./frame.ts";
+import { blake3, HASH_SIZE, toHex } from "./hash.ts";
+import { type EventId, formatId, ID_SIZE } from "./ids.ts";
+import { decodePayload } from "./payload.ts";
+import type { SegmentLog } from "./segment_log.ts";
+
+/** Where an event's frame is. */
+export interface LogPosition {
+  /** The segment. */
+  readonly segmentId: number;
+  /** Where the frame starts in the segment's file, in bytes. */
+  readonly offset: number;
+  /** Bytes of the frame. */
+  readonly size: number;
+}
+
+/** What events read from. */
+export interface EventSource {
+  readonly index: EventIndex;
+  readonly log: SegmentLog;
+  readonly firstSequence: number;
+}
+
+/** An event as plain data, for JSON. */
+export interface EventJson {
+  readonly globalSequence: number;
+  readonly eventId: string;
+  readonly entity: string;
+  readonly scope: string;
+  readonly kind: string;
+  readonly clock: number;
+  readonly lane: number;
+  readonly depth: number;
+  readonly flags: number;
+  /** Microseconds since 1970. */
+  readonly timestampUs: number;
+  readonly correlationId: string;
+  readonly causationId: string | null;
+  readonly tags: readonly string[];
+  readonly payloadVersion: number;
+  readonly prevHash: string;
+  readonly contentHash: string;
+  readonly eventHash: string;
+  readonly payload: unknown;
+}
+
+/**
+ * An event in the journal. Cheap to hold: 1,000,000 of them take no payload into memory until
+ * somebody asks. Reading a field that is not in memory needs the store to be open.
+ *
+ * @example Read an event back
+ * ```ts
+ * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+ * import assert from "node:assert/strict";
+ *
+ * using store = Store.open("journal", { fs: new MemoryFs() });
+ * const { eventId } = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, { hi: 1 });
+ * const event = store.get(eventId);
+ *
+ * assert.equal(event?.entity, "user:1");
+ * assert.deepEqual(event?.payload, { hi: 1 });
+ * ```
+ */
+export class StoredEvent {
+  /** Place in the journal. */
+  readonly globalSequence: number;
+  readonly #source: EventSource;
+  readonly #row: number;
+  #body: Uint8Array | undefined;
+  #payload: unknown;
+  #payloadDecoded = false;
+
+  /** Made by the store. */
+  constructor(source: EventSource, row: number) {
+    this.#source = source;
+    this.#row = row;
+    this.globalSequence = row + source.firstSequence;
+  }
+
+  /** The id. */
+  get eventId(): EventId {
+    const { index } = this.#source;
+    return formatId(index.idBytesOf(this.#row), index.idStartOf(this.#row));
+  }
+  /** Whose fact it is. */
+  get entity(): string {
+    const { index } = this.#source;
+    return index.entities.text(index.entityOf(index.chainOf(this.#row)));
+  }
+  /** The boundary the entity lives in. */
+  get scope(): string {
+    const { index } = this.#source;
+    return index.scopes.text(index.scopeOf(this.#row));
+  }
+  /** Entity and scope together. */
+  get coordinate(): Coordinate {
+    return Coordinate.of(this.entity, this.scope);
+  }
+  /** What it says. */
+  get kind(): EventKind {
+    return this.#source.index.kindOf(this.#row) as EventKind;
+  }
+  /** Place in the entity's lane, from 0. */
+  get clock(): number {
+    return this.#source.index.clockOf(this.#row);
+  }
+  /** The lane; 0 unless the caller chose another. */
+  get lane(): number {
+    const { index } = this.#source;
+    return index.laneOf(index.chainOf(this.#row));
+  }
+  /** Where the frame is. */
+  get position(): LogPosition {
+    const { index, log } = this.#source;
+    const segmentIndex = log.segmentIndexOf(this.#row);
+    const offset = index.offsetOf(this.#row);
+    return {
+      segmentId: log.segments[segmentIndex].id,
+      offset,
+      size: log.frameEndOf(this.#row, segmentIndex) - offset,
+    };
+  }
+
+  /** The caller's depth label. This and the fields below are read from the log. */
+  get depth(): number {
+    return depthOf(this.bodyBytes, 0);
+  }
+  /** The caller's eight flag bits. */
+  get flags(): number {
+    return flagsOf(this.bodyBytes, 0);
+  }
+  /** Microseconds since 1970, never less than that of an earlier event. */
+  get timestampUs(): number {
+    return timestampOf(this.bodyBytes, 0);
+  }
+  /** The id of the event that began the story it belongs to; its own, when it began one. */
+  get correlationId(): EventId {
+    return formatId(this.bodyBytes, CORRELATION_ID_OFFSET);
+  }
+  /** The id of the event it follows from. */
+  get causationId(): EventId | undefined {
+    const body = this.bodyBytes;
+    if (isZero(body, CAUSATION_ID_OFFSET, CAUSATION_ID_OFFSET + ID_SIZE)) return undefined;
+    return formatId(body, CAUSATION_ID_OFFSET);
+  }
+  /** The tags. */
+  get tags(): readonly string[] {
+    return tagsOf(this.bodyBytes, 0);
+  }
+  /** The receipt extensions, as copies. */
+  get extensions(): Readonly<Record<string, Uint8Array>> {
+    return Object.fromEntries(extensionsOf(this.bodyBytes, 0));
+  }
+  /** The version of the definition it was appended with; 0 without one. */
+  get payloadVersion(): number {
+    return payloadVersionOf(this.bodyBytes, 0);
+  }
+  /** Event hash of the event before it in its entity's lane; zeros for the first. */
+  get prevHash(): Uint8Array {
+    return this.bodyBytes.slice(PREV_HASH_OFFSET, PREV_HASH_OFFSET + HASH_SIZE);
+  }
+  /** BLAKE3 of the payload bytes. */
+  get contentHash(): Uint8Array {
+    return this.bodyBytes.slice(CONTENT_HASH_OFFSET, CONTENT_HASH_OFFSET + HASH_SIZE);
+  }
+  /** BLAKE3 of the header: every field but the payload, which `contentHash` stands for. */
+  get eventHash(): Uint8Array {
+    return blake3(this.headerBytes);
+  }
+  /** The bytes that the event hash covers, as a copy. */
+  get headerBytes(): Uint8Array {
+    const body = this.bodyBytes;
+    return body.slice(0, payloadStartOf(body, 0));
+  }
+
+  /** Whether the payload has been erased; the header and the chain stay. */
+  get isErased(): boolean {
+    return payloadOf(this.bodyBytes, 0) === undefined;
+  }
+  /** The payload bytes as stored, as a copy; `undefined` when they were erased. */
+  get payloadBytes(): Uint8Array | undefined {
+    return payloadOf(this.bodyBytes, 0)?.slice();
+  }
+  /**
+   * The payload, decoded at the first touch; `undefined` when it was erased.
+   *
+   * @throws {SerializationError} when the bytes are not a payload.
+   * @throws {CorruptionError} when the bytes in the log are not the ones that were written.
+   */
+  get payload(): unknown {
+    if (!this.#payloadDecoded) {
+      const bytes = payloadOf(this.bodyBytes, 0);
+      this.#payload = bytes === undefined
+        ? undefined
+        : decodePayload(bytes, payloadEncodingOf(this.bodyBytes, 0));
+      this.#payloadDecoded = true;
+    }
+    return this.#payload;
+  }
+
+  /** Whether the event is of the definition's kind. */
+  is(definition: EventDefinition): boolean {
+    return this.kind === definition.kind;
+  }
+
+  /**
+   * The payload in the definition's current shape, lifted from an older version when need be.
+   *
+   * @throws {DecodeError} when the event is of another kind, from a newer program, or not valid.
+   */
+  decode<Input, Output>(definition: EventDefinition<Input, Output>): Output {
+    if (this.kind !== definition.kind) {
+      throw new DecodeError("KindMismatch", {
+        definition,
+        storedVersion: this.payloadVersion,
+        foundKind: this.kind,
+      });
+    }
+    return definition.decode(this.payload, this.payloadVersion);
+  }
+
+  /** The event as plain data: ids and hashes as text, everything decoded. */
+  toJSON(): EventJson {
+    return {
+      globalSequence: this.globalSequence,
+      eventId: this.eventId,
+      entity: this.entity,
+      scope: this.scope,
+      kind: Kinds.format(this.kind),
+      clock: this.clock,
+      lane: this.lane,
+      depth: this.depth,
+      flags: this.flags,
+      timestampUs: this.timestampUs,
+      correlationId: this.correlationId,
+      causationId: this.causationId ?? null,
+      tags: this.tags,
+      payloadVersion: this.payloadVersion,
+      prevHash: toHex(this.prevHash),
+      contentHash: toHex(this.contentHash),
+      eventHash: toHex(this.eventHash),
+      payload: this.payload,
+    };
+  }
+
+  /** The frame's body, read once. Not a copy: not for callers. */
+  private get bodyBytes(): Uint8Array {
+    return this.#body ??= this.#source.log.readBody(this.#row);
+  }
+}

@@ -1,0 +1,508 @@
+/**
+ * Verification: everything the bytes of a journal can be held to, without opening it.
+ *
+ * Opening checks checksums and stops at the first damage. This reads on: it reports every finding with
+ * its segment, offset and reason, and looks for the next sound frame behind a damaged one. It checks,
+ * for each event, the checksum, the layout, the payload against `contentHash`, the place in the
+ * sequence, the clock, and that `prevHash` is the event hash of the event before it in its chain; for
+ * each group, that it is whole; for each segment, that it follows the one before.
+ *
+ * What it can't see: a journal shortened by whole segments at its end, or one whose newest events were
+ * replaced by others that fit. Against those there are receipts, kept elsewhere.
+ *
+ * @module
+ */
+
+import type { StoreFs } from "../platform/fs.ts";
+import { IoFault } from "../platform/fs.ts";
+import { runtime } from "../platform/runtime.ts";
+import {
+  clockOf,
+  CONTENT_HASH_OFFSET,
+  ENTITY_OFFSET,
+  entitySizeOf,
+  EVENT_ID_OFFSET,
+  FRAME_HEADER_SIZE,
+  groupRemainingOf,
+  laneOf,
+  NO_HASH,
+  payloadOf,
+  payloadStartOf,
+  PREV_HASH_OFFSET,
+  sequenceOf,
+  timestampOf,
+} from "./frame.ts";
+import { findFrameAfter, FrameScanner } from "./frame_scanner.ts";
+import { blake3, bytesEqual, HASH_SIZE } from "./hash.ts";
+import { formatId } from "./ids.ts";
+import { Interner, NAME_UNKNOWN } from "./interner.ts";
+import { readFully } from "./recovery.ts";
+import {
+  decodeSegmentHeader,
+  SEGMENT_HEADER_SIZE_MAX,
+  type SegmentHeader,
+} from "./segment_header.ts";
+import { segmentIdOf, segmentName } from "./segment_log.ts";
+import { decodeStoreMeta, STORE_META_NAME, STORE_META_SIZE } from "./store_meta.ts";
+
+/** Which promise a finding breaks. */
+export type FindingType =
+  /** A file cannot be read, or is not what its name says. */
+  | "file"
+  /** A segment header is damaged, or does not follow the segment before. */
+  | "header"
+  /** Bytes that are no frame where a frame should be. */
+  | "frame"
+  /** The payload is not the one the event was appended with. */
+  | "content"
+  /** The event does not follow the one before it in its entity's lane. */
+  | "chain"
+  /** The event is not the next one of the journal, or is older than the one before. */
+  | "sequence"
+  /** A group of events is not whole. */
+  | "group"
+  /** The end of the newest segment is cut short, as a crash leaves it: opening repairs that. */
+  | "tail";
+
+/** Something that is not as it was written. */
+export interface Finding {
+  /** Which promise it breaks. */
+  readonly type: FindingType;
+  /** The file, relative to the journal's directory. */
+  readonly file: string;
+  /** The segment, when the file is one. */
+  readonly segmentId: number | undefined;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  /** What is wrong there. */
+  readonly reason: string;
+  /** The event it is about, when the frame could be read. */
+  readonly globalSequence?: number;
+  /** Its id. */
+  readonly eventId?: string;
+}
+
+/** What {@linkcode verifyJournal} found. */
+export interface VerifyReport {
+  /** Whether there is no finding, or none but a torn tail that opening repairs. */
+  readonly intact: boolean;
+  /** Which journal; `undefined` when no file says so. */
+  readonly storeId: string | undefined;
+  /** Segments read. */
+  readonly segments: number;
+  /** Sound frames whose hashes were recomputed. */
+  readonly events: number;
+  /** Events whose payload was erased; their headers verify all the same. */
+  readonly erased: number;
+  /** Chains followed: entities, counted once for each lane. */
+  readonly chains: number;
+  /** Bytes read. */
+  readonly bytes: number;
+  /** In the order of the files. The list ends after 1,000; `findingCount` goes on. */
+  readonly findings: readonly Finding[];
+  /** How many findings there were. */
+  readonly findingCount: number;
+}
+
+/** Options of {@linkcode verifyJournal}. */
+export interface VerifyOptions {
+  /** Files. Default: those of the runtime. */
+  readonly fs?: StoreFs;
+  /** Called every few thousand events with the bytes read so far and the bytes there are. */
+  readonly onProgress?: (done: { bytes: number; totalBytes: number; events: number }) => void;
+}
+
+const FINDINGS_MAX = 1000;
+const PROGRESS_EVENTS = 8192;
+
+/**
+ * Checks a journal's bytes from beginning to end and reports everything that is not as it was written.
+ * Changes nothing and takes no lock; beside a live writer it reports the journal as it finds it.
+ *
+ * @throws {IoFault} when the directory itself cannot be listed.
+ *
+ * @example Verify a journal
+ * ```ts
+ * import { EventKind, MemoryFs, Store, verifyJournal } from "@batpak/batpak";
+ * import assert from "node:assert/strict";
+ *
+ * const fs = new MemoryFs();
+ * {
+ *   using store = Store.open("journal", { fs });
+ *   store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, "hello");
+ * }
+ * assert.equal(verifyJournal("journal", { fs }).intact, true);
+ * ```
+ */
+export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyReport {
+  return new Verifier(dir, options).run();
+}
+
+class Verifier {
+  readonly #dir: string;
+  readonly #fs: StoreFs;
+  readonly #onProgress: VerifyOptions["onProgress"];
+  readonly #findings: Finding[] = [];
+  #findingCount = 0;
+  #storeId: Uint8Array | undefined;
+  #events = 0;
+  #erased = 0;
+  #bytes = 0;
+  #totalBytes = 0;
+
+  // The state of the journal behind the last sound frame. -1: whatever comes next is believed.
+  #nextSequence = 0;
+  #lastTimestampUs = 0;
+  #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
+  /** Chains by entity and lane, with their heads; lost when damage may have hidden a link. */
+  readonly #names = new Interner();
+  readonly #chains = new Map<number, Map<number, ChainHead>>();
+  #chainCount = 0;
+  /** After damage, chains may lack a link: each is believed once. */
+  #generation = 0;
+
+  constructor(dir: string, options: VerifyOptions) {
+    this.#dir = dir;
+    this.#fs = options.fs ?? runtime.fs;
+    this.#onProgress = options.onProgress;
+  }
+
+  run(): VerifyReport {
+    const ids: number[] = [];
+    for (const { name } of this.#fs.list(this.#dir)) {
+      const id = segmentIdOf(name);
+      if (id === undefined) continue;
+      ids.push(id);
+      this.#totalBytes += this.#fs.stat(`${this.#dir}/${name}`)?.size ?? 0;
+    }
+    ids.sort((a, b) => a - b);
+    this.#readMeta(ids.length);
+    let previous: { id: number; end: number } | undefined;
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i];
+      if (i > 0 && id !== ids[i - 1] + 1) {
+        this.#report("header", id, 0, `segments ${ids[i - 1] + 1} to ${id - 1} are missing`);
+        this.#forgetPlace();
+      }
+      try {
+        previous = this.#verifySegment(id, i === ids.length - 1, previous);
+      } catch (error) {
+        if (!(error instanceof IoFault)) throw error;
+        this.#report("file", id, 0, error.message);
+        this.#forgetPlace();
+        previous = undefined;
+      }
+    }
+    this.#progress();
+    return {
+      intact: this.#findings.every(({ type }) => type === "tail"),
+      storeId: this.#storeId === undefined ? undefined : formatId(this.#storeId),
+      segments: ids.length,
+      events: this.#events,
+      erased: this.#erased,
+      chains: this.#chainCount,
+      bytes: this.#bytes,
+      findings: this.#findings,
+      findingCount: this.#findingCount,
+    };
+  }
+
+  #readMeta(segmentCount: number): void {
+    const refuse = (reason: string) => {
+      this.#push({ type: "file", file: STORE_META_NAME, segmentId: undefined, offset: 0, reason });
+    };
+    try {
+      const path = `${this.#dir}/${STORE_META_NAME}`;
+      const decoded = decodeStoreMeta(this.#fs.readFile(path, STORE_META_SIZE * 16));
+      if (decoded.type === "meta") this.#storeId = decoded.meta.storeId;
+      else if (decoded.type === "corrupt") refuse(decoded.reason);
+      else refuse(`it has format version ${decoded.version}, from a newer program`);
+    } catch (error) {
+      if (!(error instanceof IoFault)) throw error;
+      if (error.code !== "ENOENT") refuse(error.message);
+      else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
+      else refuse("there is no journal here");
+    }
+  }
+
+  /** Reads one segment, and says where its frames end. */
+  #verifySegment(
+    id: number,
+    last: boolean,
+    previous: { id: number; end: number } | undefined,
+  ): { id: number; end: number } | undefined {
+    const file = this.#fs.open(`${this.#dir}/${segmentName(id)}`, "read");
+    try {
+      const size = file.size();
+      const head = new Uint8Array(Math.min(size, SEGMENT_HEADER_SIZE_MAX));
+      const decoded = decodeSegmentHeader(head.subarray(0, readFully(file, head, 0)));
+      let start: number;
+      if (decoded.type === "header") {
+        start = decoded.end;
+        this.#verifyHeader(id, decoded.header, previous);
+      } else {
+        this.#report(
+          last && decoded.type === "cut" ? "tail" : "header",
+          id,
+          0,
+          decoded.type === "cut"
+            ? "the header is cut short"
+            : decoded.type === "future"
+            ? `the segment has format version ${decoded.version}, from a newer program`
+            : decoded.reason,
+        );
+        this.#forgetPlace();
+        if (decoded.type === "future") return undefined;
+        start = this.#resync(file, id, 8, size);
+        if (start < 0) return undefined;
+      }
+      const end = this.#verifyFrames(file, id, { start, size, last });
+      this.#bytes += size;
+      return { id, end };
+    } finally {
+      file.close();
+    }
+  }
+
+  #verifyHeader(
+    id: number,
+    header: SegmentHeader,
+    previous: { id: number; end: number } | undefined,
+  ): void {
+    if (header.segmentId !== id) {
+      this.#report("header", id, 0, `the header says it is segment ${header.segmentId}`);
+    }
+    this.#storeId ??= header.storeId;
+    if (!bytesEqual(header.storeId, this.#storeId)) {
+      this.#report("header", id, 0, `the segment belongs to journal ${formatId(header.storeId)}`);
+    }
+    if (this.#nextSequence >= 0 && header.firstSequence !== this.#nextSequence) {
+      this.#report(
+        "sequence",
+        id,
+        0,
+        `the segment begins at sequence ${header.firstSequence}, and ${this.#nextSequence} is next`,
+      );
+      this.#forgetPlace();
+    }
+    if (previous === undefined) return;
+    if (previous.end !== header.previousSize) {
+      this.#report(
+        "header",
+        previous.id,
+        Math.min(previous.end, header.previousSize),
+        `the segment was sealed with ${header.previousSize} bytes, and has ${previous.end}`,
+      );
+      this.#forgetPlace();
+    } else if (
+      this.#nextSequence >= 0 && !bytesEqual(header.previousHash, this.#lastHash)
+    ) {
+      this.#report(
+        "chain",
+        id,
+        0,
+        `the header names another event as the last one of segment ${previous.id}`,
+      );
+    }
+  }
+
+  /** Reads the frames of a segment, and says where they end. */
+  #verifyFrames(
+    file: Parameters<typeof readFully>[0],
+    id: number,
+    range: { readonly start: number; readonly size: number; readonly last: boolean },
+  ): number {
+    const { size, last } = range;
+    let scanner = new FrameScanner(file, range.start, size);
+    let group: { offset: number; end: number } | undefined;
+    for (;;) {
+      const result = scanner.next();
+      if (result === "frame") {
+        group = this.#verifyFrame(scanner, id, group);
+        continue;
+      }
+      const at = scanner.offset;
+      if (result === "end" || (result === "zeros" && last && isZeroTo(file, at, size))) {
+        if (group !== undefined) {
+          this.#report(last ? "tail" : "group", id, group.offset, "the group is not whole");
+        }
+        return at;
+      }
+      const reason = result === "damaged"
+        ? scanner.reason
+        : result === "cut"
+        ? "the frame is cut short"
+        : "there are zeros where a frame should be";
+      const next = this.#resync(file, id, at + 1, size);
+      if (next < 0) {
+        this.#report(last ? "tail" : "frame", id, at, reason);
+        if (!last) this.#forgetPlace();
+        return at;
+      }
+      this.#report("frame", id, at, `${reason}; the next sound frame is at offset ${next}`);
+      this.#forgetPlace();
+      group = undefined;
+      scanner = new FrameScanner(file, next, size);
+    }
+  }
+
+  /** Checks one sound frame against what came before. Returns the group that goes on behind it. */
+  #verifyFrame(
+    scanner: FrameScanner,
+    id: number,
+    group: { offset: number; end: number } | undefined,
+  ): { offset: number; end: number } | undefined {
+    const { bytes, body, offset } = scanner;
+    const view = bytes.subarray(0, body + scanner.bodySize);
+    const sequence = sequenceOf(view, body);
+    const about = () => ({
+      globalSequence: sequence,
+      eventId: formatId(view, body + EVENT_ID_OFFSET),
+    });
+    if (this.#nextSequence >= 0 && sequence !== this.#nextSequence) {
+      this.#report(
+        "sequence",
+        id,
+        offset,
+        `the event has sequence ${sequence}, and ${this.#nextSequence} is next`,
+        about(),
+      );
+      this.#forgetPlace();
+    }
+    const timestampUs = timestampOf(view, body);
+    if (timestampUs < this.#lastTimestampUs) {
+      this.#report("sequence", id, offset, "the event is older than the one before", about());
+    }
+    const payload = payloadOf(view, body);
+    if (payload === undefined) this.#erased++;
+    else if (!equalAt(blake3(payload), view, body + CONTENT_HASH_OFFSET)) {
+      this.#report("content", id, offset, "the payload does not have its content hash", about());
+    }
+    const eventHash = blake3(view.subarray(body, payloadStartOf(view, body)));
+    this.#verifyChain(view, body, eventHash, (reason) => {
+      this.#report("chain", id, offset, reason, about());
+    });
+
+    const remaining = groupRemainingOf(view, body);
+    let open = group;
+    if (open !== undefined && sequence + remaining !== open.end) {
+      this.#report("group", id, open.offset, "the group is not whole", about());
+      open = undefined;
+    }
+    this.#nextSequence = sequence + 1;
+    this.#lastTimestampUs = timestampUs;
+    this.#lastHash = eventHash;
+    this.#events++;
+    if (this.#events % PROGRESS_EVENTS === 0) this.#progress(offset + FRAME_HEADER_SIZE);
+    if (remaining === 0) return undefined;
+    return open ?? { offset, end: sequence + remaining };
+  }
+
+  #verifyChain(
+    bytes: Uint8Array,
+    body: number,
+    eventHash: Uint8Array,
+    report: (reason: string) => void,
+  ): void {
+    const nameStart = body + ENTITY_OFFSET;
+    const nameSize = entitySizeOf(bytes, body);
+    let entity = this.#names.find(bytes, nameStart, nameSize);
+    if (entity === NAME_UNKNOWN) entity = this.#names.add(bytes, nameStart, nameSize);
+    let lanes = this.#chains.get(entity);
+    if (lanes === undefined) this.#chains.set(entity, lanes = new Map());
+    const lane = laneOf(bytes, body);
+    const clock = clockOf(bytes, body);
+    const head = lanes.get(lane);
+    const prevHash = body + PREV_HASH_OFFSET;
+    if (head === undefined) {
+      this.#chainCount++;
+      // Once damage has hidden events, a chain may begin in the middle.
+      if (this.#generation === 0) {
+        if (clock !== 0) report(`the chain begins at clock ${clock}`);
+        else if (!equalAt(NO_HASH, bytes, prevHash)) report("the chain begins with a predecessor");
+      }
+      lanes.set(lane, { clock, hash: eventHash, generation: this.#generation });
+      return;
+    }
+    if (clock !== head.clock + 1) {
+      if (head.generation === this.#generation || clock <= head.clock) {
+        report(`the event has clock ${clock}, and ${head.clock + 1} is next`);
+      }
+    } else if (!equalAt(head.hash, bytes, prevHash)) {
+      report(
+        "the event does not name the event hash of its predecessor: one of the two was changed",
+      );
+    }
+    head.clock = clock;
+    head.hash = eventHash;
+    head.generation = this.#generation;
+  }
+
+  /** The offset of the next sound frame from `start`, or -1. */
+  #resync(file: Parameters<typeof readFully>[0], id: number, start: number, size: number): number {
+    const rest = new Uint8Array(size - Math.min(start, size));
+    const count = readFully(file, rest, start);
+    const found = findFrameAfter(rest.subarray(0, count), 0);
+    if (found < 0) return -1;
+    const scanner = new FrameScanner(file, start + found, size);
+    if (scanner.next() === "frame") return start + found;
+    this.#report(
+      "frame",
+      id,
+      start + found,
+      "the search for the next sound frame was given up here",
+    );
+    return -1;
+  }
+
+  /** Some events could not be read: what comes next is taken as it is. */
+  #forgetPlace(): void {
+    this.#nextSequence = -1;
+    this.#generation++;
+  }
+
+  #progress(extra = 0): void {
+    this.#onProgress?.({
+      bytes: this.#bytes + extra,
+      totalBytes: this.#totalBytes,
+      events: this.#events,
+    });
+  }
+
+  #report(
+    type: FindingType,
+    segmentId: number,
+    offset: number,
+    reason: string,
+    about: { globalSequence?: number; eventId?: string } = {},
+  ): void {
+    this.#push({ type, file: segmentName(segmentId), segmentId, offset, reason, ...about });
+  }
+
+  #push(finding: Finding): void {
+    this.#findingCount++;
+    if (this.#findings.length < FINDINGS_MAX) this.#findings.push(finding);
+  }
+}
+
+interface ChainHead {
+  clock: number;
+  hash: Uint8Array;
+  generation: number;
+}
+
+function equalAt(hash: Uint8Array, bytes: Uint8Array, start: number): boolean {
+  for (let i = 0; i < HASH_SIZE; i++) if (bytes[start + i] !== hash[i]) return false;
+  return true;
+}
+
+function isZeroTo(file: Parameters<typeof readFully>[0], start: number, end: number): boolean {
+  const block = new Uint8Array(1 << 16);
+  for (let at = start; at < end;) {
+    const count = file.readAt(block, 0, Math.min(block.byteLength, end - at), at);
+    if (count === 0) return true;
+    for (let i = 0; i < count; i++) if (block[i] !== 0) return false;
+    at += count;
+  }
+  return true;
+}
