@@ -11,8 +11,8 @@ import { ReservedKindError } from "./errors.ts";
 import type { EventDefinition, EventRegistry } from "./event_definition.ts";
 import { EventKind } from "./event_kind.ts";
 import { type Extensions, normalizeExtensions } from "./extensions.ts";
-import { FrameDraft, NO_HASH, PAYLOAD_MESSAGEPACK, PAYLOAD_OPAQUE, writeUtf8 } from "./frame.ts";
-import { NO_BYTES } from "./hash.ts";
+import { FrameDraft, PAYLOAD_MESSAGEPACK, PAYLOAD_OPAQUE, writeUtf8 } from "./frame.ts";
+import { HASH_SIZE, NO_BYTES } from "./hash.ts";
 import { type EventId, ID_SIZE, idempotencyId, type OperationKey, parseIdInto } from "./ids.ts";
 import { encodePayload } from "./payload.ts";
 import type { RegionLike } from "./region.ts";
@@ -84,7 +84,8 @@ export class AppendDraft extends FrameDraft {
   entitySize = 0;
   readonly scopeBytes: Uint8Array = new Uint8Array(NAME_SIZE_MAX);
   scopeSize = 0;
-  eventHash: Uint8Array = NO_HASH;
+  /** Hashes are written here, append after append. */
+  readonly eventHash: Uint8Array = new Uint8Array(HASH_SIZE);
   /** Places in the writer's buffer. */
   payloadStart = 0;
   frameStart = 0;

@@ -48,12 +48,18 @@ export abstract class StoreError extends Error {
 
 /** An option has a value the store cannot work with. Nothing was opened: correct it and open again. */
 export class ConfigurationError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "ConfigurationError";
+  /** Stable, for programs. */
   override readonly code = "CONFIGURATION";
   /** The option, in dotted form. */
   readonly option: string;
 
-  /** @param reason what is wrong and what would be right, without a full stop. */
+  /**
+   * Says what happened.
+   *
+   * @param reason what is wrong and what would be right, without a full stop.
+   */
   constructor(option: string, reason: string) {
     super(`Cannot use option "${option}": ${reason}`);
     this.option = option;
@@ -65,12 +71,18 @@ export class ConfigurationError extends StoreError {
  * read-only. Do not delete the lock file: the kernel frees the lock when the holder ends.
  */
 export class StoreLockedError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "StoreLockedError";
+  /** Stable, for programs. */
   override readonly code = "STORE_LOCKED";
   /** The canonical directory. */
   readonly path: string;
 
-  /** @param path the canonical directory. */
+  /**
+   * Says what happened.
+   *
+   * @param path the canonical directory.
+   */
   constructor(path: string) {
     super(
       `Cannot open "${path}" for writing: another live handle holds "${path}/.batpak.lock". ` +
@@ -82,10 +94,16 @@ export class StoreLockedError extends StoreError {
 
 /** The handle was closed, or the event's bytes were not read before it was. Open again and read again. */
 export class StoreClosedError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "StoreClosedError";
+  /** Stable, for programs. */
   override readonly code = "STORE_CLOSED";
 
-  /** @param action what was attempted, as an infinitive. */
+  /**
+   * Says what happened.
+   *
+   * @param action what was attempted, as an infinitive.
+   */
   constructor(action: string) {
     super(`Cannot ${action}: the store is closed`);
   }
@@ -96,12 +114,18 @@ export class StoreClosedError extends StoreError {
  * which. After a failed append nothing of it is visible and the next one may succeed.
  */
 export class StoreIoError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "StoreIoError";
+  /** Stable, for programs. */
   override readonly code = "IO";
   /** The failed call. */
   readonly fault: IoFault;
 
-  /** @param action what was attempted, as an infinitive. */
+  /**
+   * Says what happened.
+   *
+   * @param action what was attempted, as an infinitive.
+   */
   constructor(action: string, fault: IoFault) {
     super(`Cannot ${action}: ${fault.message}`, { cause: fault });
     this.fault = fault;
@@ -114,10 +138,16 @@ export class StoreIoError extends StoreError {
  * Close and open again; recovery decides what survived.
  */
 export class WriterCrashedError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "WriterCrashedError";
+  /** Stable, for programs. */
   override readonly code = "WRITER_CRASHED";
 
-  /** @param action what was attempted; `cause` is the first failure. */
+  /**
+   * Says what happened.
+   *
+   * @param action what was attempted; `cause` is the first failure.
+   */
   constructor(action: string, cause: unknown) {
     const reason = cause instanceof Error ? `: ${cause.message}` : "";
     super(`Cannot ${action}: the writer stopped after a failed sync or repair${reason}`, { cause });
@@ -129,7 +159,9 @@ export class WriterCrashedError extends StoreError {
  * changed. Run `batpak verify` for all findings, and restore the named segment from a copy.
  */
 export class CorruptionError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "CorruptionError";
+  /** Stable, for programs. */
   override readonly code = "CORRUPTION";
   /** The damaged file. */
   readonly path: string;
@@ -140,7 +172,11 @@ export class CorruptionError extends StoreError {
   /** What is wrong there. */
   readonly reason: string;
 
-  /** @param options where and what. */
+  /**
+   * Says what happened.
+   *
+   * @param options where and what.
+   */
   constructor(options: { path: string; segmentId?: number; offset: number; reason: string }) {
     const { path, segmentId, offset, reason } = options;
     super(`Cannot trust "${path}" at offset ${offset}: ${reason}`);
@@ -153,7 +189,9 @@ export class CorruptionError extends StoreError {
 
 /** A file was written by a newer batpak. Nothing was changed: upgrade this program. */
 export class FutureVersionError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "FutureVersionError";
+  /** Stable, for programs. */
   override readonly code = "FUTURE_VERSION";
   /** The file. */
   readonly path: string;
@@ -162,7 +200,11 @@ export class FutureVersionError extends StoreError {
   /** The newest version this program reads. */
   readonly supported: number;
 
-  /** @param options the file and the two versions. */
+  /**
+   * Says what happened.
+   *
+   * @param options the file and the two versions.
+   */
   constructor(options: { path: string; found: number; supported: number }) {
     const { path, found, supported } = options;
     super(
@@ -194,12 +236,18 @@ export interface ClockConflict {
  * append at the new clock.
  */
 export class ClockConflictError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "ClockConflictError";
+  /** Stable, for programs. */
   override readonly code = "CLOCK_CONFLICT";
   /** Who, where, and both clocks. */
   readonly conflict: ClockConflict;
 
-  /** @param conflict who, where, and both clocks. */
+  /**
+   * Says what happened.
+   *
+   * @param conflict who, where, and both clocks.
+   */
   constructor(conflict: ClockConflict) {
     const { entity, lane, expected, actual } = conflict;
     const where = lane === 0 ? `"${entity}"` : `"${entity}" on lane ${lane}`;
@@ -214,12 +262,18 @@ export class ClockConflictError extends StoreError {
  * decide again, and append with `after` set to what you have read.
  */
 export class ConditionConflictError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "ConditionConflictError";
+  /** Stable, for programs. */
   override readonly code = "CONDITION_CONFLICT";
   /** The first conflicting events in commit order, at most 16: sequence and id. */
   readonly conflicts: readonly { readonly globalSequence: number; readonly eventId: string }[];
 
-  /** @param conflicts the first of them, in commit order. */
+  /**
+   * Says what happened.
+   *
+   * @param conflicts the first of them, in commit order.
+   */
   constructor(conflicts: readonly { globalSequence: number; eventId: string }[]) {
     const first = conflicts[0];
     super(
@@ -232,12 +286,18 @@ export class ConditionConflictError extends StoreError {
 
 /** The entity's lane has used all 2^32 clocks. Nothing was written: go on in another lane. */
 export class ClockOverflowError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "ClockOverflowError";
+  /** Stable, for programs. */
   override readonly code = "CLOCK_OVERFLOW";
   /** The entity. */
   readonly entity: string;
 
-  /** @param entity the entity. */
+  /**
+   * Says what happened.
+   *
+   * @param entity the entity.
+   */
   constructor(entity: string) {
     super(`Cannot append to "${entity}": its clock is at the maximum; use another lane`);
     this.entity = entity;
@@ -246,12 +306,18 @@ export class ClockOverflowError extends StoreError {
 
 /** The clock gave a time before 1970 or past the safe range. Nothing was written: fix the clock. */
 export class InvalidClockError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "InvalidClockError";
+  /** Stable, for programs. */
   override readonly code = "INVALID_CLOCK";
   /** What the clock said, in microseconds. */
   readonly timestampUs: number;
 
-  /** @param timestampUs what the clock said. */
+  /**
+   * Says what happened.
+   *
+   * @param timestampUs what the clock said.
+   */
   constructor(timestampUs: number) {
     super(
       `Cannot append at time ${timestampUs} µs: a timestamp is a whole number of microseconds ` +
@@ -263,12 +329,18 @@ export class InvalidClockError extends StoreError {
 
 /** The kind belongs to the store. Nothing was written: use a kind of a category other than 0x0 and 0xD. */
 export class ReservedKindError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "ReservedKindError";
+  /** Stable, for programs. */
   override readonly code = "RESERVED_KIND";
   /** The raw kind. */
   readonly kind: number;
 
-  /** @param kind the raw kind. */
+  /**
+   * Says what happened.
+   *
+   * @param kind the raw kind.
+   */
   constructor(kind: number) {
     super(
       `Cannot append an event of kind 0x${kind.toString(16).toUpperCase().padStart(4, "0")}: ` +
@@ -280,7 +352,9 @@ export class ReservedKindError extends StoreError {
 
 /** Something is over a limit. Nothing was written: split it, or raise the limit named here. */
 export class TooLargeError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "TooLargeError";
+  /** Stable, for programs. */
   override readonly code = "TOO_LARGE";
   /** What was measured. */
   readonly what: string;
@@ -289,7 +363,11 @@ export class TooLargeError extends StoreError {
   /** The limit. */
   readonly limit: number;
 
-  /** @param options what, how much, and the limit; `option` names the setting that holds it. */
+  /**
+   * Says what happened.
+   *
+   * @param options what, how much, and the limit; `option` names the setting that holds it.
+   */
   constructor(options: { what: string; actual: number; limit: number; option?: string }) {
     const { what, actual, limit, option } = options;
     super(
@@ -305,12 +383,18 @@ export class TooLargeError extends StoreError {
 
 /** One item made the whole batch fail; nothing of it was written. The `cause` says why. */
 export class BatchError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "BatchError";
+  /** Stable, for programs. */
   override readonly code = "BATCH_FAILED";
   /** The item, counted from 0. */
   readonly index: number;
 
-  /** @param index the item; `cause` is its error. */
+  /**
+   * Says what happened.
+   *
+   * @param index the item; `cause` is its error.
+   */
   constructor(index: number, cause: Error) {
     super(`Cannot append the batch: item ${index}: ${cause.message}`, { cause });
     this.index = index;
@@ -322,10 +406,16 @@ export class BatchError extends StoreError {
  * not, a key stands twice, or only some were used before. Nothing was written.
  */
 export class IdempotencyError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "IdempotencyError";
+  /** Stable, for programs. */
   override readonly code = "IDEMPOTENCY";
 
-  /** @param reason what is wrong with the keys, without a full stop. */
+  /**
+   * Says what happened.
+   *
+   * @param reason what is wrong with the keys, without a full stop.
+   */
   constructor(reason: string) {
     super(`Cannot append with these idempotency keys: ${reason}`);
   }
@@ -333,10 +423,16 @@ export class IdempotencyError extends StoreError {
 
 /** A value cannot become bytes, or bytes no value. The `cause` says why. */
 export class SerializationError extends StoreError {
+  /** The class, for messages and logs. */
   override readonly name = "SerializationError";
+  /** Stable, for programs. */
   override readonly code = "SERIALIZATION";
 
-  /** @param action what was attempted; `cause` is the codec's error. */
+  /**
+   * Says what happened.
+   *
+   * @param action what was attempted; `cause` is the codec's error.
+   */
   constructor(action: string, cause: unknown) {
     super(`Cannot ${action}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }

@@ -175,7 +175,7 @@ export class FrameDraft {
   /** Hash of the previous event of the chain, from `prevHashStart`. */
   prevHash: Uint8Array = NO_HASH;
   prevHashStart = 0;
-  contentHash: Uint8Array = NO_HASH;
+  readonly contentHash: Uint8Array = new Uint8Array(HASH_SIZE);
   entity = "";
   scope = "";
   tags: readonly string[] = NO_TAGS;

@@ -10,6 +10,8 @@ import { assert } from "./assert.ts";
 import {
   bodyProblem,
   checksumMatches,
+  FRAME_BODY_SIZE_MAX,
+  FRAME_BODY_SIZE_MIN,
   FRAME_CUT,
   FRAME_HEADER_SIZE,
   FRAME_NONE,
@@ -120,41 +122,79 @@ export class FrameScanner {
       } else {
         this.bytes.copyWithin(0, this.#windowSize - carried, this.#windowSize);
       }
-      let filled = carried;
-      while (filled < wanted) {
-        const count = this.#file.readAt(this.bytes, filled, wanted - filled, start + filled);
-        if (count === 0) break;
-        filled += count;
-      }
+      const missing = wanted - carried;
+      const read = readRange(this.#file, this.bytes, carried, missing, start + carried);
       this.#windowStart = start;
-      this.#windowSize = filled;
+      this.#windowSize = carried + read;
     }
     return start - this.#windowStart;
   }
 }
 
+/** Bytes searched at a time, and how much two windows share so that no beginning is missed. */
+const SEARCH_SIZE = 1 << 20;
+const SEARCH_OVERLAP = FRAME_HEADER_SIZE + 4;
+
 /**
- * The offset of the first sound frame at or after `start`, or -1. Looks for the constant bytes that
- * begin every body and checks what they belong to; a budget of checksummed bytes keeps hostile input
- * from making that quadratic, and an exhausted budget counts as found, because the caller must then not
- * call the damage harmless.
+ * The offset of the first sound frame of `file` that begins at or after `start` and ends by `end`, or
+ * -1. `accept` may turn one down, and the search goes on behind its first byte.
+ *
+ * Looks for the constant bytes that begin every body, and checks what they belong to. A budget of
+ * checked bytes keeps hostile input from making that quadratic; when it is used up, the next candidate
+ * counts as sound, because a caller must then not call the damage harmless.
  */
-export function findFrameAfter(bytes: Uint8Array, start: number): number {
-  let budget = 64 * 1024 * 1024 + bytes.byteLength * 4;
-  const last = bytes.byteLength - FRAME_HEADER_SIZE - 4;
-  for (let at = start; at <= last; at++) {
-    if (
-      bytes[at + 8] !== 0xdc || bytes[at + 9] !== 0x00 || bytes[at + 10] !== 20 ||
-      bytes[at + 11] !== 0xcf
-    ) continue;
-    const size = readFrameSize(bytes, at, bytes.byteLength);
-    if (size <= 0) continue;
-    if (budget < 0) return at;
-    budget -= size;
-    if (
-      checksumMatches(bytes, at, size) &&
-      bodyProblem(bytes, at + FRAME_HEADER_SIZE, size) === undefined
-    ) return at;
+export function findFrameAfter(
+  file: StoreFile,
+  start: number,
+  end: number,
+  accept: (bytes: Uint8Array, body: number) => boolean = () => true,
+): number {
+  let budget = 64 * 1024 * 1024 + (end - start) * 4;
+  const window = new Uint8Array(Math.max(0, Math.min(SEARCH_SIZE, end - start)));
+  for (let base = start; end - base >= SEARCH_OVERLAP; base += SEARCH_SIZE - SEARCH_OVERLAP + 1) {
+    const size = readRange(file, window, 0, Math.min(window.byteLength, end - base), base);
+    for (let at = 0; at + SEARCH_OVERLAP <= size; at++) {
+      if (
+        window[at + 8] !== 0xdc || window[at + 9] !== 0x00 || window[at + 10] !== 20 ||
+        window[at + 11] !== 0xcf
+      ) continue;
+      const bodySize = readU32(window, at);
+      if (bodySize < FRAME_BODY_SIZE_MIN || bodySize > FRAME_BODY_SIZE_MAX) continue;
+      const offset = base + at;
+      const frameSize = FRAME_HEADER_SIZE + bodySize;
+      if (offset + frameSize > end) continue;
+      if (budget < 0) return offset;
+      budget -= frameSize;
+      let bytes = window;
+      let frameStart = at;
+      if (at + frameSize > size) {
+        bytes = new Uint8Array(frameSize);
+        frameStart = 0;
+        if (readRange(file, bytes, 0, frameSize, offset) < frameSize) continue;
+      }
+      const body = frameStart + FRAME_HEADER_SIZE;
+      if (
+        checksumMatches(bytes, frameStart, bodySize) &&
+        bodyProblem(bytes, body, bodySize) === undefined && accept(bytes, body)
+      ) return offset;
+    }
   }
   return -1;
+}
+
+/** Reads until `size` bytes are there or the file ends, and says how many there were. */
+export function readRange(
+  file: StoreFile,
+  target: Uint8Array,
+  targetStart: number,
+  size: number,
+  position: number,
+): number {
+  let filled = 0;
+  while (filled < size) {
+    const count = file.readAt(target, targetStart + filled, size - filled, position + filled);
+    if (count === 0) break;
+    filled += count;
+  }
+  return filled;
 }

@@ -71,30 +71,48 @@ export interface AncestorWalk {
   readonly boundary: AncestorBoundary;
 }
 
+/** What opening gives to a reader. */
+export interface ReaderFacts {
+  readonly dir: string;
+  readonly openReport: OpenReport;
+  readonly source: EventSource;
+  readonly options: ResolvedOptions;
+  /** Sixteen bytes. */
+  readonly storeId: Uint8Array;
+}
+
 /** The reading half of a store. */
 export abstract class JournalReader {
   /** The canonical directory. */
   readonly dir: string;
   /** What opening it found and did. */
   readonly openReport: OpenReport;
-  /** What events are read from. Internal. */
+  /**
+   * What events are read from.
+   *
+   * @internal
+   */
   protected readonly source: EventSource;
-  /** Internal. */
+  /**
+   * Options with their defaults.
+   *
+   * @internal
+   */
   protected readonly options: ResolvedOptions;
-  /** Whether {@linkcode close} has been called. Internal. */
+  /**
+   * Whether {@linkcode close} has been called.
+   *
+   * @internal
+   */
   protected closed = false;
   readonly #storeId: Uint8Array;
 
-  /** Made by the functions that open. */
-  protected constructor(
-    facts: {
-      dir: string;
-      openReport: OpenReport;
-      source: EventSource;
-      options: ResolvedOptions;
-      storeId: Uint8Array;
-    },
-  ) {
+  /**
+   * Made by the functions that open.
+   *
+   * @internal
+   */
+  protected constructor(facts: ReaderFacts) {
     this.dir = facts.dir;
     this.openReport = facts.openReport;
     this.source = facts.source;
@@ -313,7 +331,11 @@ export abstract class JournalReader {
   /** As {@linkcode close}. */
   abstract [Symbol.dispose](): void;
 
-  /** The receipt of a row, as it was first given. Internal. */
+  /**
+   * The receipt of a row, as it was first given.
+   *
+   * @internal
+   */
   protected receiptOf(row: number): Receipt {
     const event = new StoredEvent(this.source, row);
     const { segmentId, offset, size } = event.position;

@@ -31,12 +31,20 @@ class RoundTripCodec extends ExtensionCodec {
 }
 
 // Safe integers stay numbers and 64-bit integers stay bigints, in both directions.
+const decoder = new Decoder({ useBigInt64: true });
 const encoder = new Encoder({
   useBigInt64: true,
   ignoreUndefined: true,
   extensionCodec: new RoundTripCodec(),
 });
 refuseWideIntegers();
+copyByteStrings();
+
+/** The library would hand out views of the bytes it reads, and those are the store's own. */
+function copyByteStrings(): void {
+  const decodeBinary = decoder["decodeBinary"].bind(decoder);
+  decoder["decodeBinary"] = (size: number, offset: number) => decodeBinary(size, offset).slice();
+}
 
 /** The library would write a bigint of more than 64 bits modulo 2^64. */
 function refuseWideIntegers(): void {
@@ -48,8 +56,6 @@ function refuseWideIntegers(): void {
     encodeBigInt64(value);
   };
 }
-
-const decoder = new Decoder({ useBigInt64: true });
 
 /**
  * The MessagePack bytes of a value. They are borrowed: the next call overwrites them.
@@ -68,13 +74,12 @@ export function encodePayload(value: unknown): Uint8Array {
 }
 
 /**
- * The value of a payload. Opaque bytes come back as they are.
+ * The value of a payload. Opaque bytes come back as they are. Nothing in it is a view of `bytes`.
  *
- * @param bytes a copy of the caller's own: decoded byte strings are views into it.
  * @throws {SerializationError} when the bytes are not one MessagePack value.
  */
 export function decodePayload(bytes: Uint8Array, encoding: number): unknown {
-  if (encoding === PAYLOAD_OPAQUE) return bytes;
+  if (encoding === PAYLOAD_OPAQUE) return bytes.slice();
   if (encoding !== PAYLOAD_MESSAGEPACK) {
     throw new SerializationError(
       "decode the payload",

@@ -27,7 +27,6 @@ import {
   ENTITY_OFFSET,
   entitySizeOf,
   FRAME_BODY_SIZE_MIN,
-  FRAME_HEADER_SIZE,
   groupRemainingOf,
   isZero,
   laneOf,
@@ -37,7 +36,7 @@ import {
   sequenceOf,
   timestampOf,
 } from "./frame.ts";
-import { findFrameAfter, FrameScanner, type ScanResult } from "./frame_scanner.ts";
+import { findFrameAfter, FrameScanner, readRange, type ScanResult } from "./frame_scanner.ts";
 import { bytesEqual } from "./hash.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import {
@@ -50,6 +49,9 @@ import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segme
 
 /** The directory that cut bytes are kept in. */
 export const QUARANTINE_NAME = "quarantine";
+
+/** More than the largest group and all that can stand unsynced behind it. */
+const TORN_SIZE_MAX = 512 * 1024 * 1024;
 
 /** Something that recovery repaired. */
 export interface Repair {
@@ -350,34 +352,30 @@ export function repairTail(
     return undefined;
   }
 
-  const rest = new Uint8Array(stop.fileSize - segment.end);
   const file = fs.open(segment.path, "write");
   try {
-    const size = readFully(file, rest, segment.end);
-    let used = size;
-    while (used > 0 && rest[used - 1] === 0) used--;
+    const used = lastUsedOffset(file, segment.end, stop.fileSize) - segment.end;
     // Space the writer had taken in advance. It is used again, so it stays.
     if (used === 0) return undefined;
-
-    const next = loader.firstSequence + options.index.count;
-    const problem = frameBehindDamage(rest.subarray(0, size), {
-      from: stop.offset - segment.end + 1,
-      next,
-      groupEnd: stop.groupEnd,
-    });
-    if (problem !== undefined) {
+    const refuse = (reason: string): never => {
       throw new CorruptionError({
         path: segment.path,
         segmentId: segment.id,
         offset: stop.offset,
-        reason: `${reasonOf(stop)}, but a sound frame follows at offset ${segment.end + problem}`,
+        reason: `${reasonOf(stop)}, but ${reason}`,
       });
-    }
-    const kept = keep(fs, dir, {
-      id: segment.id,
-      offset: segment.end,
-      bytes: rest.subarray(0, used),
+    };
+    if (used > TORN_SIZE_MAX) refuse(`${used} bytes follow, more than a crash leaves`);
+    const next = findFrameBehind(file, {
+      from: stop.offset + 1,
+      end: segment.end + used,
+      next: loader.firstSequence + options.index.count,
+      groupEnd: stop.groupEnd,
     });
+    if (next >= 0) refuse(`a sound frame follows at offset ${next}`);
+    const bytes = new Uint8Array(used);
+    readFully(file, bytes, segment.end);
+    const kept = keep(fs, dir, { id: segment.id, offset: segment.end, bytes });
     file.resize(segment.end);
     file.sync("all");
     return {
@@ -392,23 +390,46 @@ export function repairTail(
   }
 }
 
-/** Names of a group's frames that were being written when the crash came; they are all in one write. */
-function frameBehindDamage(
-  rest: Uint8Array,
-  options: { readonly from: number; readonly next: number; readonly groupEnd: number },
-): number | undefined {
-  const { from, next, groupEnd } = options;
-  const last = next + Math.ceil(rest.byteLength / FRAME_BODY_SIZE_MIN);
-  for (let at = from; (at = findFrameAfter(rest, at)) >= 0; at++) {
-    const sequence = sequenceOf(rest, at + FRAME_HEADER_SIZE);
-    const remaining = groupRemainingOf(rest, at + FRAME_HEADER_SIZE);
-    // A frame inside a payload is somebody's data, and has some other place in some other journal.
-    if (sequence <= next || sequence > last) continue;
-    // The pages of one write reach the disk in any order, so its later frames can be whole.
-    if (groupEnd >= 0 && sequence + remaining === groupEnd) continue;
-    return at;
+/** The offset behind the last byte that is not zero, at least `start`. */
+function lastUsedOffset(file: StoreFile, start: number, end: number): number {
+  const block = new Uint8Array(Math.min(1 << 20, end - start));
+  for (let blockEnd = end; blockEnd > start;) {
+    const blockStart = Math.max(start, blockEnd - block.byteLength);
+    for (
+      let i = readFully(file, block.subarray(0, blockEnd - blockStart), blockStart);
+      i > 0;
+      i--
+    ) {
+      if (block[i - 1] !== 0) return blockStart + i;
+    }
+    blockEnd = blockStart;
   }
-  return undefined;
+  return start;
+}
+
+/**
+ * The offset of a frame that shows that the damage in front of it is not just a torn end, or -1.
+ *
+ * A frame inside a payload is somebody's data, with a place in some other journal, and does not count.
+ * Nor does a frame of the torn group itself: it is all one write, and its pages reach the disk in any
+ * order.
+ */
+function findFrameBehind(
+  file: StoreFile,
+  options: {
+    readonly from: number;
+    readonly end: number;
+    readonly next: number;
+    readonly groupEnd: number;
+  },
+): number {
+  const { from, end, next, groupEnd } = options;
+  const last = next + Math.ceil((end - from) / FRAME_BODY_SIZE_MIN) + 1;
+  return findFrameAfter(file, from, end, (bytes, body) => {
+    const sequence = sequenceOf(bytes, body);
+    if (sequence <= next || sequence > last) return false;
+    return groupEnd < 0 || sequence + groupRemainingOf(bytes, body) !== groupEnd;
+  });
 }
 
 function reasonOf(stop: LoadStop): string {
@@ -461,13 +482,7 @@ function keep(
 
 /** Reads until `target` is full or the file ends, and says how much there was. */
 export function readFully(file: StoreFile, target: Uint8Array, position: number): number {
-  let filled = 0;
-  while (filled < target.byteLength) {
-    const count = file.readAt(target, filled, target.byteLength - filled, position + filled);
-    if (count === 0) break;
-    filled += count;
-  }
-  return filled;
+  return readRange(file, target, 0, target.byteLength, position);
 }
 
 /** Runs `action`, turning a file-system failure into a {@linkcode StoreIoError}. */

@@ -41,7 +41,8 @@ export function* rowsOf(
   if (candidates.type === "none") return;
   if (candidates.type === "all") {
     const { start, end, reverse } = range;
-    for (let i = 0, count = end - start; i < count; i++) {
+    const count = end - start;
+    for (let i = 0; i < count; i++) {
       const row = reverse ? end - 1 - i : start + i;
       if (filter.matches(row)) yield row;
     }

@@ -13,6 +13,7 @@ import type { StoreFile, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { CorruptionError, StoreClosedError, StoreIoError } from "./errors.ts";
 import type { EventIndex } from "./event_index.ts";
+import { Slab } from "./slab.ts";
 import {
   bodyProblem,
   checksumMatches,
@@ -70,6 +71,7 @@ export class SegmentLog {
   readonly #fdBudget: number;
   /** Open files by segment id, least recently used first. */
   readonly #files = new Map<number, StoreFile>();
+  readonly #copies = new Slab();
   #closed = false;
 
   #window = new Uint8Array(0);
@@ -184,7 +186,7 @@ export class SegmentLog {
     this.#lastStart = start;
     this.#lastEnd = end;
     const body = at + FRAME_HEADER_SIZE;
-    return bytes.slice(body, body + size);
+    return this.#copies.copy(bytes, body, body + size);
   }
 
   /** Forgets buffered bytes, so that the next read goes to the file. */

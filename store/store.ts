@@ -15,7 +15,7 @@
  * @module
  */
 
-import type { FileLock } from "../platform/fs.ts";
+import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
 import { isStagedName } from "../platform/staged_file.ts";
 import { AppendDraft, type AppendOptions, prepareDraft } from "./append.ts";
 import { assert } from "./assert.ts";
@@ -48,7 +48,7 @@ import {
   sealFrame,
 } from "./frame.ts";
 import type { Denial, DenialPayload, GateSet } from "./gates.ts";
-import { blake3, HASH_SIZE } from "./hash.ts";
+import { blake3, blake3Into, HASH_SIZE } from "./hash.ts";
 import { formatId, IdGenerator } from "./ids.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
@@ -59,6 +59,7 @@ import { Region } from "./region.ts";
 import { rowsOf } from "./region_query.ts";
 import { SegmentLog } from "./segment_log.ts";
 import { SegmentWriter } from "./segment_writer.ts";
+import { Slab } from "./slab.ts";
 import {
   decodeStoreMeta,
   encodeStoreMeta,
@@ -140,6 +141,7 @@ export class Store extends JournalReader {
   readonly #draft: AppendDraft = new AppendDraft();
   /** Drafts of batches, kept for the next one. */
   readonly #drafts: AppendDraft[] = [];
+  readonly #copies = new Slab();
   #lastTimestampUs: number;
   #unsyncedEvents = 0;
   #durableRows: number;
@@ -175,7 +177,7 @@ export class Store extends JournalReader {
     const { fs, clock } = resolved;
     const startedUs = clock.monotonicUs();
     const facts = withIo(`open "${dir}"`, () => {
-      fs.createDirAll(dir);
+      createDirDurably(fs, dir);
       const path = fs.canonicalize(dir);
       fs.rejectSymlink(`${path}/${LOCK_NAME}`, "lock the journal");
       const lock = fs.tryLock(`${path}/${LOCK_NAME}`);
@@ -697,8 +699,8 @@ export class Store extends JournalReader {
     const body = start + FRAME_HEADER_SIZE;
     return new Receipt(
       this.#storeIdBytes,
-      this.#writer.buffer.slice(body, draft.payloadStart),
-      draft.eventHash,
+      this.#copies.copy(this.#writer.buffer, body, draft.payloadStart),
+      undefined,
       log.segments[log.segments.length - 1].id,
       offset,
       size,
@@ -711,10 +713,10 @@ const NO_OPTIONS: AppendOptions = Object.freeze({});
 
 /** Encodes a whole frame at `start` and returns its end. Sets the draft's hashes. */
 function encodeInto(draft: AppendDraft, target: Uint8Array, start: number): number {
-  draft.contentHash = blake3(draft.payload);
+  blake3Into(draft.payload, 0, draft.payload.byteLength, draft.contentHash);
   const payloadStart = encodeFrame(draft, target, start);
   draft.payloadStart = payloadStart;
-  draft.eventHash = blake3(target.subarray(start + FRAME_HEADER_SIZE, payloadStart));
+  blake3Into(target, start + FRAME_HEADER_SIZE, payloadStart, draft.eventHash);
   return sealFrame(target, start, payloadStart, draft.payload);
 }
 
@@ -782,7 +784,15 @@ export class ReadOnlyStore extends JournalReader {
         repairs: [],
         oddities: [],
       };
-      const storeId = loader.storeId ?? new Uint8Array(ID_SIZE);
+      const { storeId } = loader;
+      if (storeId === undefined) {
+        throw new IoFault({
+          code: "ENOENT",
+          op: "open",
+          path: `${path}/${STORE_META_NAME}`,
+          message: "there is no journal here",
+        });
+      }
       const store = new ReadOnlyStore({
         dir: path,
         source,
@@ -841,6 +851,32 @@ interface OpenedFacts {
   readonly ids: IdGenerator;
   readonly lastTimestampUs: number;
   readonly found: Omit<OpenReport, "elapsedUs" | "phaseRestoreIndexUs">;
+}
+
+/**
+ * Makes the directory, and the names of what was made durable: a synced file in a directory that a
+ * power cut forgets is lost all the same. A parent we may not touch is the system's own affair.
+ */
+function createDirDurably(fs: StoreFs, dir: string): void {
+  const parents: string[] = [];
+  try {
+    for (let path = dir; path !== "" && fs.stat(path) === undefined;) {
+      const slash = path.replace(/\/+$/, "").lastIndexOf("/");
+      path = slash < 0 ? "." : path.slice(0, Math.max(1, slash));
+      parents.push(path);
+      if (slash < 0) break;
+    }
+  } catch {
+    // Not even looking is allowed.
+  }
+  fs.createDirAll(dir);
+  for (const parent of parents) {
+    try {
+      fs.syncDir(parent);
+    } catch {
+      return;
+    }
+  }
 }
 
 /** Under the lock: reads, repairs, and makes what is missing. */

@@ -51,24 +51,41 @@ export interface EventSource {
 
 /** An event as plain data, for JSON. */
 export interface EventJson {
+  /** Place in the journal. */
   readonly globalSequence: number;
+  /** The id. */
   readonly eventId: string;
+  /** Whose fact it is. */
   readonly entity: string;
+  /** The boundary the entity lives in. */
   readonly scope: string;
+  /** What it says, as `0x` and four digits. */
   readonly kind: string;
+  /** Place in the entity's lane. */
   readonly clock: number;
+  /** The lane. */
   readonly lane: number;
+  /** The caller's depth label. */
   readonly depth: number;
+  /** The caller's flag bits. */
   readonly flags: number;
   /** Microseconds since 1970. */
   readonly timestampUs: number;
+  /** The id of the event that began the story. */
   readonly correlationId: string;
+  /** The id of its cause, or `null`. */
   readonly causationId: string | null;
+  /** The tags. */
   readonly tags: readonly string[];
+  /** The version of the definition it was appended with; 0 without one. */
   readonly payloadVersion: number;
+  /** Event hash of its predecessor, in hex. */
   readonly prevHash: string;
+  /** BLAKE3 of the payload bytes, in hex. */
   readonly contentHash: string;
+  /** BLAKE3 of the header, in hex. */
   readonly eventHash: string;
+  /** The payload, decoded. */
   readonly payload: unknown;
 }
 

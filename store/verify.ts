@@ -33,7 +33,7 @@ import {
   timestampOf,
 } from "./frame.ts";
 import { findFrameAfter, FrameScanner } from "./frame_scanner.ts";
-import { blake3, bytesEqual, HASH_SIZE } from "./hash.ts";
+import { blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
 import { formatId } from "./ids.ts";
 import { Interner, NAME_UNKNOWN } from "./interner.ts";
 import { readFully } from "./recovery.ts";
@@ -153,7 +153,9 @@ class Verifier {
   // The state of the journal behind the last sound frame. -1: whatever comes next is believed.
   #nextSequence = 0;
   #lastTimestampUs = 0;
-  #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
+  readonly #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
+  /** Where hashes are computed; in Deno a new array each would cost more than the hash. */
+  readonly #scratch: Uint8Array = new Uint8Array(HASH_SIZE);
   /** Chains by entity and lane, with their heads; lost when damage may have hidden a link. */
   readonly #names = new Interner();
   readonly #chains = new Map<number, Map<number, ChainHead>>();
@@ -374,14 +376,18 @@ class Verifier {
       this.#report("sequence", id, offset, "the event is older than the one before", about());
     }
     const payload = payloadOf(view, body);
-    if (payload === undefined) this.#erased++;
-    else if (!equalAt(blake3(payload), view, body + CONTENT_HASH_OFFSET)) {
-      this.#report("content", id, offset, "the payload does not have its content hash", about());
+    const eventHash = this.#scratch;
+    if (payload === undefined) {
+      this.#erased++;
+    } else {
+      blake3Into(payload, 0, payload.byteLength, eventHash);
+      if (!equalAt(eventHash, view, body + CONTENT_HASH_OFFSET)) {
+        this.#report("content", id, offset, "the payload does not have its content hash", about());
+      }
     }
-    const eventHash = blake3(view.subarray(body, payloadStartOf(view, body)));
-    this.#verifyChain(view, body, eventHash, (reason) => {
-      this.#report("chain", id, offset, reason, about());
-    });
+    blake3Into(view, body, payloadStartOf(view, body), eventHash);
+    const broken = this.#followChain(view, body, eventHash);
+    if (broken !== undefined) this.#report("chain", id, offset, broken, about());
 
     const remaining = groupRemainingOf(view, body);
     let open = group;
@@ -391,19 +397,15 @@ class Verifier {
     }
     this.#nextSequence = sequence + 1;
     this.#lastTimestampUs = timestampUs;
-    this.#lastHash = eventHash;
+    this.#lastHash.set(eventHash);
     this.#events++;
     if (this.#events % PROGRESS_EVENTS === 0) this.#progress(offset + FRAME_HEADER_SIZE);
     if (remaining === 0) return undefined;
     return open ?? { offset, end: sequence + remaining };
   }
 
-  #verifyChain(
-    bytes: Uint8Array,
-    body: number,
-    eventHash: Uint8Array,
-    report: (reason: string) => void,
-  ): void {
+  /** Moves an event's chain on to it, and says how it does not follow. */
+  #followChain(bytes: Uint8Array, body: number, eventHash: Uint8Array): string | undefined {
     const nameStart = body + ENTITY_OFFSET;
     const nameSize = entitySizeOf(bytes, body);
     let entity = this.#names.find(bytes, nameStart, nameSize);
@@ -412,44 +414,38 @@ class Verifier {
     if (lanes === undefined) this.#chains.set(entity, lanes = new Map());
     const lane = laneOf(bytes, body);
     const clock = clockOf(bytes, body);
-    const head = lanes.get(lane);
     const prevHash = body + PREV_HASH_OFFSET;
+    const head = lanes.get(lane);
     if (head === undefined) {
       this.#chainCount++;
+      lanes.set(lane, { clock, hash: eventHash.slice(), generation: this.#generation });
       // Once damage has hidden events, a chain may begin in the middle.
-      if (this.#generation === 0) {
-        if (clock !== 0) report(`the chain begins at clock ${clock}`);
-        else if (!equalAt(NO_HASH, bytes, prevHash)) report("the chain begins with a predecessor");
-      }
-      lanes.set(lane, { clock, hash: eventHash, generation: this.#generation });
-      return;
+      if (this.#generation > 0) return undefined;
+      if (clock !== 0) return `the chain begins at clock ${clock}`;
+      return equalAt(NO_HASH, bytes, prevHash) ? undefined : "the chain begins with a predecessor";
     }
-    if (clock !== head.clock + 1) {
-      if (head.generation === this.#generation || clock <= head.clock) {
-        report(`the event has clock ${clock}, and ${head.clock + 1} is next`);
-      }
-    } else if (!equalAt(head.hash, bytes, prevHash)) {
-      report(
-        "the event does not name the event hash of its predecessor: one of the two was changed",
-      );
-    }
+    const expected = head.clock + 1;
+    const follows = clock === expected && equalAt(head.hash, bytes, prevHash);
+    const mayBeHidden = head.generation !== this.#generation && clock > expected;
     head.clock = clock;
-    head.hash = eventHash;
+    head.hash.set(eventHash);
     head.generation = this.#generation;
+    if (follows || mayBeHidden) return undefined;
+    return clock === expected
+      ? "the event does not name the event hash of its predecessor: one of the two was changed"
+      : `the event has clock ${clock}, and ${expected} is next`;
   }
 
   /** The offset of the next sound frame from `start`, or -1. */
   #resync(file: Parameters<typeof readFully>[0], id: number, start: number, size: number): number {
-    const rest = new Uint8Array(size - Math.min(start, size));
-    const count = readFully(file, rest, start);
-    const found = findFrameAfter(rest.subarray(0, count), 0);
+    const found = findFrameAfter(file, start, size);
     if (found < 0) return -1;
-    const scanner = new FrameScanner(file, start + found, size);
-    if (scanner.next() === "frame") return start + found;
+    const scanner = new FrameScanner(file, found, size);
+    if (scanner.next() === "frame") return found;
     this.#report(
       "frame",
       id,
-      start + found,
+      found,
       "the search for the next sound frame was given up here",
     );
     return -1;
@@ -487,7 +483,7 @@ class Verifier {
 
 interface ChainHead {
   clock: number;
-  hash: Uint8Array;
+  readonly hash: Uint8Array;
   generation: number;
 }
 

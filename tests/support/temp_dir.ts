@@ -1,0 +1,18 @@
+/**
+ * Directories on the real disk.
+ *
+ * @module
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Runs `action` with an empty directory that is removed afterwards. */
+export function inTempDir<T>(action: (dir: string) => T): T {
+  const dir = mkdtempSync(join(tmpdir(), "batpak-"));
+  try {
+    return action(dir);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
