@@ -157,6 +157,11 @@ function prepareCoordinate(draft: AppendDraft, { entity, scope }: CoordinateLike
   draft.scope = scope;
   draft.entitySize = writeUtf8(draft.entityBytes, 0, entity);
   draft.scopeSize = writeUtf8(draft.scopeBytes, 0, scope);
+  // Half a surrogate pair is written as the replacement character, which may be a name that is known.
+  const isAscii = draft.entitySize === entity.length && draft.scopeSize === scope.length;
+  if (!isAscii && !(entity.isWellFormed() && scope.isWellFormed())) {
+    validateCoordinate(entity, scope);
+  }
 }
 
 function prepareLabels(draft: AppendDraft, options: AppendOptions): void {

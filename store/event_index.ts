@@ -91,6 +91,7 @@ class Chunk {
 export class EventIndex {
   readonly #chunks: Chunk[] = [];
   #count = 0;
+  #entityCount = 0;
 
   /** Entities, scopes and tags as numbers. */
   readonly entities: Interner = new Interner();
@@ -128,6 +129,11 @@ export class EventIndex {
   /** How many rows there are. */
   get count(): number {
     return this.#count;
+  }
+
+  /** How many entities have an event. */
+  get entityCount(): number {
+    return this.#entityCount;
   }
 
   /** How many chains there are. */
@@ -209,7 +215,7 @@ export class EventIndex {
     let scope = this.scopes.find(bytes, scopeStart, scopeSize);
     if (scope === NAME_UNKNOWN) scope = this.scopes.add(bytes, scopeStart, scopeSize);
     const kind = kindOf(bytes, body);
-    const chain = this.internChain(entity, laneOf(bytes, body));
+    const chain = this.#internChain(entity, laneOf(bytes, body));
 
     const idStart = body + EVENT_ID_OFFSET;
     for (let i = 0; i < ID_SIZE; i++) chunk.eventId[at * ID_SIZE + i] = bytes[idStart + i];
@@ -225,6 +231,7 @@ export class EventIndex {
     this.#chainHead[chain] = row + 1;
     if (eventHash === undefined) this.#headHashKnown[chain] = 0;
     else this.setHeadHash(chain, eventHash);
+    if (this.byEntity.count(entity) === 0) this.#entityCount++;
     this.byEntity.push(entity, row);
     this.byScope.push(scope, row);
     this.byKind.push(this.#internKind(kind), row);
@@ -330,8 +337,7 @@ export class EventIndex {
     return size;
   }
 
-  /** The chain of an entity's lane, which is begun when there is none. */
-  internChain(entity: number, lane: number): number {
+  #internChain(entity: number, lane: number): number {
     const known = this.findChain(entity, lane);
     if (known >= 0) return known;
     const chain = this.#chainCount++;

@@ -7,16 +7,18 @@
  * @module
  */
 
+import { assertUint } from "./assert.ts";
 import { Coordinate } from "./coordinate.ts";
 import { CorruptionError, SerializationError, StoreClosedError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./event_index.ts";
 import { EventKind } from "./event_kind.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
 import { type EventId, formatId, parseId } from "./ids.ts";
+import { NAME_UNKNOWN } from "./interner.ts";
 import type { OpenReport } from "./open_report.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
 import { Region, type RegionLike } from "./region.ts";
-import { rowsOf } from "./region_query.ts";
+import { findName, rowsOf } from "./region_query.ts";
 import { type EventSource, StoredEvent } from "./stored_event.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
@@ -145,10 +147,11 @@ export abstract class JournalReader {
    * for the next append.
    */
   latest(entity: string, lane = 0): StoredEvent | undefined {
-    for (const event of this.events(Region.entity(entity).withLane(lane), { reverse: true })) {
-      if (event.entity === entity) return event;
-    }
-    return undefined;
+    const index = this.#index("get an event");
+    const number = findName(index.entities, entity);
+    if (number === NAME_UNKNOWN) return undefined;
+    const row = index.headOf(index.findChain(number, assertUint("lane", lane, 2 ** 32 - 1)));
+    return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
   }
 
   /** All events of a region, in commit order. */
@@ -274,7 +277,7 @@ export abstract class JournalReader {
       eventCount: index.count,
       nextSequence: this.source.firstSequence + index.count,
       durableSequence: this.durableSequence,
-      entityCount: index.entities.count,
+      entityCount: index.entityCount,
       segmentCount: this.source.log.segments.length,
       logBytes,
       indexBytes: index.memorySize,

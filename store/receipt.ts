@@ -122,6 +122,8 @@ export class Receipt {
   /**
    * Made by the store, for every append, so the facts come one by one and nothing is built around
    * them. `header` is kept and must not change.
+   *
+   * @internal
    */
   constructor(
     storeId: Uint8Array,

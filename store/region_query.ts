@@ -150,8 +150,7 @@ function matchingEntities(index: EventIndex, prefix: string): Set<number> {
 
 /** The number of a name, or `NAME_UNKNOWN`. */
 export function findName(names: EventIndex["entities"], name: string): number {
-  const size = utf8Size(name);
-  if (size > NAME_SIZE_MAX) return NAME_UNKNOWN;
+  if (utf8Size(name) > NAME_SIZE_MAX || !name.isWellFormed()) return NAME_UNKNOWN;
   return names.find(scratch, 0, writeUtf8(scratch, 0, name));
 }
 

@@ -353,13 +353,17 @@ export class Store extends JournalReader {
     if (this.closed) return;
     try {
       this.#writer.assertAlive("close");
-      const { index, firstSequence } = this.source;
-      const wallMs = Math.floor(this.#lastTimestampUs / 1000);
-      this.#appendInternal(LIFECYCLE_COORDINATE, EventKind.SYSTEM_CLOSE_COMPLETED, {
-        wallMs,
-        globalSequence: firstSequence + index.count - 1,
-      });
-      this.#writer.close("close");
+      try {
+        const { index, firstSequence } = this.source;
+        const wallMs = Math.floor(this.#lastTimestampUs / 1000);
+        this.#appendInternal(LIFECYCLE_COORDINATE, EventKind.SYSTEM_CLOSE_COMPLETED, {
+          wallMs,
+          globalSequence: firstSequence + index.count - 1,
+        });
+      } finally {
+        // A full disk has no room for the event, and what came before it must be durable all the same.
+        this.#writer.close("close");
+      }
     } finally {
       this.#abandon();
     }
@@ -526,16 +530,17 @@ export class Store extends JournalReader {
     const { buffer } = writer;
 
     // Within the batch an item continues the chain of the item before it, which no index knows yet.
-    const heads = new Map<number, AppendDraft>();
+    const heads = new Map<number | string, AppendDraft>();
     let end = start;
     for (let i = 0; i < count; i++) {
       const draft = drafts[i];
-      let chain: number;
       try {
-        chain = this.#chainOf(draft);
-        const previous = heads.get(chain);
+        const chain = this.#chainOf(draft);
+        const key = chain >= 0 ? chain : `${draft.lane} ${draft.entity}`;
+        const previous = heads.get(key);
         if (previous === undefined) this.#continueChain(draft, chain, index.headOf(chain));
         else this.#followDraft(draft, previous);
+        heads.set(key, draft);
       } catch (error) {
         throw batchError(i, error);
       }
@@ -545,7 +550,6 @@ export class Store extends JournalReader {
       draft.frameStart = end;
       end = encodeInto(draft, buffer, end);
       draft.frameEnd = end;
-      heads.set(chain, draft);
     }
     const offset = writer.end;
     writer.write(start, end);
@@ -565,20 +569,15 @@ export class Store extends JournalReader {
     return receipts;
   }
 
-  /** The chain of a draft, begun when there is none. The names have been checked. */
+  /** The chain of a draft, or -1 when this is its first event. Checks names the journal does not know. */
   #chainOf(draft: AppendDraft): number {
     const { index } = this.source;
-    const { entityBytes, entitySize } = draft;
-    let entity = index.entities.find(entityBytes, 0, entitySize);
-    if (entity === NAME_UNKNOWN || !this.#isScopeKnown(draft)) {
-      draft.assertCoordinate();
-      if (entity === NAME_UNKNOWN) entity = index.entities.add(entityBytes, 0, entitySize);
-    }
-    return index.internChain(entity, draft.lane);
-  }
-
-  #isScopeKnown(draft: AppendDraft): boolean {
-    return this.source.index.scopes.find(draft.scopeBytes, 0, draft.scopeSize) !== NAME_UNKNOWN;
+    const entity = index.entities.find(draft.entityBytes, 0, draft.entitySize);
+    if (
+      entity === NAME_UNKNOWN ||
+      index.scopes.find(draft.scopeBytes, 0, draft.scopeSize) === NAME_UNKNOWN
+    ) draft.assertCoordinate();
+    return entity === NAME_UNKNOWN ? -1 : index.findChain(entity, draft.lane);
   }
 
   /** Puts a draft behind the newest event of its chain. */

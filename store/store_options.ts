@@ -59,7 +59,10 @@ export interface StoreOptions extends ReadOptions {
      * `sync()` and `close()`. Default 1000.
      */
     readonly everyNEvents?: number;
-    /** `"all"` (fsync, default), or `"data"` (fdatasync), which skips what is not needed to read. */
+    /**
+     * `"data"` (fdatasync, default) makes the bytes durable and whatever is needed to read them, sizes
+     * included; `"all"` (fsync) adds times and modes, which nobody here reads.
+     */
     readonly mode?: SyncMode;
   };
   /** `"required"` refuses to open without a signing key. Default `"optional"`. */
@@ -153,7 +156,7 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
     batchMaxSize: integer("batch.maxSize", batch.maxSize, 256, 1, GROUP_COUNT_MAX),
     batchMaxBytes: integer("batch.maxBytes", batch.maxBytes, 1 << 20, 1, 16 << 20),
     syncEveryNEvents: integer("sync.everyNEvents", sync.everyNEvents, 1000, 0, 2 ** 32 - 1),
-    syncMode: oneOf("sync.mode", sync.mode, ["all", "data"]),
+    syncMode: oneOf("sync.mode", sync.mode, ["data", "all"]),
     events: options.events ?? [],
   };
 }

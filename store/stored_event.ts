@@ -115,7 +115,11 @@ export class StoredEvent {
   #payload: unknown;
   #payloadDecoded = false;
 
-  /** Made by the store. */
+  /**
+   * Made by the store.
+   *
+   * @internal
+   */
   constructor(source: EventSource, row: number) {
     this.#source = source;
     this.#row = row;
