@@ -15,7 +15,7 @@ import { FrameDraft, PAYLOAD_MESSAGEPACK, PAYLOAD_OPAQUE, writeUtf8 } from "./fr
 import { HASH_SIZE, NO_BYTES } from "./hash.ts";
 import { type EventId, ID_SIZE, idempotencyId, type OperationKey, parseIdInto } from "./ids.ts";
 import { encodePayload } from "./payload.ts";
-import type { RegionLike } from "./region.ts";
+import { Region, type RegionLike } from "./region.ts";
 import { normalizeTags } from "./tags.ts";
 
 /** A condition under which an append must not happen. */
@@ -70,6 +70,32 @@ export interface AppendOptions {
 export const EventFlags: Readonly<Record<"REQUIRES_ACK" | "TRANSACTIONAL" | "REPLAY", number>> =
   Object.freeze({ REQUIRES_ACK: 0x01, TRANSACTIONAL: 0x02, REPLAY: 0x08 });
 
+/** A condition as the store checks it. */
+export interface CompiledCondition {
+  readonly region: Region;
+  readonly after: number | undefined;
+}
+
+/**
+ * Reads conditions, once and before anything else is decided.
+ *
+ * @throws {RangeError} when `after` is not a sequence.
+ */
+export function compileConditions(
+  failIf: AppendOptions["failIf"],
+): readonly CompiledCondition[] {
+  if (failIf === undefined) return NONE;
+  const conditions: readonly AppendCondition[] = Array.isArray(failIf) ? failIf : [failIf];
+  return conditions.map(({ region = Region.all(), tags, after }) => {
+    let compiled = Region.from(region);
+    if (tags !== undefined) compiled = compiled.withTags([...(compiled.tags ?? []), ...tags]);
+    if (after !== undefined && !(Number.isSafeInteger(after) && after >= -1)) {
+      throw new RangeError(`Cannot append under a condition with after ${after}: give a sequence`);
+    }
+    return { region: compiled, after };
+  });
+}
+
 /** A frame draft, and what the append path keeps beside it. */
 export class AppendDraft extends FrameDraft {
   /** Whether the event id is an idempotency key. */
@@ -90,6 +116,8 @@ export class AppendDraft extends FrameDraft {
   payloadStart = 0;
   frameStart = 0;
   frameEnd = 0;
+  /** The earlier item of the batch that it names as its cause. */
+  causationItem: number | undefined;
 
   /** Checks the names, which is only needed when the journal does not know them. */
   assertCoordinate(): void {
@@ -109,6 +137,9 @@ const U32_MAX = 2 ** 32 - 1;
 /**
  * Fills a draft with everything but its place in the journal.
  *
+ * Schemas, getters and proxies are the caller's code, and may append themselves. So all of it runs
+ * before the first field of the draft is set: another append in between would take the same draft.
+ *
  * @param internal lets the store use kinds that callers may not.
  */
 export function prepareDraft(
@@ -120,34 +151,82 @@ export function prepareDraft(
   options: AppendOptions,
   internal = false,
 ): void {
-  prepareCoordinate(draft, coordinate);
+  const { entity, scope } = coordinate;
+  const { lane = 0, depth = 0, flags = 0, expectedClock, durability, payloadEncoding } = options;
+  const { idempotencyKey, correlationId, causationId, tags, extensions } = options;
+  const normalTags = tags === undefined ? NONE : normalizeTags(tags);
+  const entries = extensions === undefined ? NONE : normalizeExtensions(extensions);
+  const keyedId = idempotencyKey === undefined ? undefined : idempotencyId(idempotencyKey);
+  if (durability !== undefined && durability !== "written" && durability !== "durable") {
+    throw new TypeError(`Cannot append with durability "${durability}": "written" or "durable"`);
+  }
   let value = payload;
+  let rawKind: EventKind;
+  let version = 0;
   if (typeof kind === "number") {
-    if (!Number.isInteger(kind) || kind < 0 || kind > 0xffff) {
-      throw new RangeError(
-        `Cannot append an event of kind ${kind}: give a whole number of 16 bits`,
-      );
-    }
-    if (!internal && (EventKind.isReserved(kind) || kind === EventKind.TOMBSTONE)) {
-      throw new ReservedKindError(kind);
-    }
-    draft.kind = kind;
-    draft.payloadVersion = 0;
+    rawKind = kind;
   } else {
     if (typeof kind?.validate !== "function") {
       throw new TypeError("Cannot append: give an EventKind or the result of defineEvent()");
     }
+    rawKind = kind.kind;
+    version = assertUint("the version of a definition", kind.version, 0xffff);
+    refuseKind(rawKind, internal);
     registry.add(kind);
     value = kind.validate(payload);
-    draft.kind = kind.kind;
-    draft.payloadVersion = kind.version;
   }
-  prepareLabels(draft, options);
-  prepareIds(draft, options);
-  preparePayload(draft, value, options);
+  refuseKind(rawKind, internal);
+  const bytes = encode(value, payloadEncoding);
+
+  // From here on, only our own code.
+  prepareCoordinate(draft, entity, scope);
+  draft.kind = rawKind;
+  draft.payloadVersion = version;
+  draft.payloadEncoding = payloadEncoding === "opaque" ? PAYLOAD_OPAQUE : PAYLOAD_MESSAGEPACK;
+  draft.payload = bytes;
+  draft.expectedClock = expectedClock === undefined || expectedClock === "none"
+    ? expectedClock
+    : assertUint("expectedClock", expectedClock, U32_MAX);
+  draft.lane = lane === 0 ? 0 : assertUint("lane", lane, U32_MAX);
+  draft.depth = depth === 0 ? 0 : assertUint("depth", depth, U32_MAX);
+  draft.flags = flags === 0 ? 0 : assertUint("flags", flags, 0xff);
+  draft.tags = normalTags;
+  draft.extensions = entries;
+  draft.keyed = keyedId !== undefined;
+  if (keyedId !== undefined) draft.eventId.set(keyedId);
+  draft.correlated = correlationId !== undefined;
+  if (correlationId !== undefined) parseIdInto(correlationId, draft.correlationId, 0);
+  if (causationId !== undefined) parseIdInto(causationId, draft.causationId, 0);
+  else for (let i = 0; i < ID_SIZE; i++) draft.causationId[i] = 0;
+  let size = bytes.byteLength;
+  for (let i = 0; i < entries.length; i++) {
+    size += 3 + entries[i][0].length + 5 + entries[i][1].byteLength;
+  }
+  draft.countedSize = size;
 }
 
-function prepareCoordinate(draft: AppendDraft, { entity, scope }: CoordinateLike): void {
+function refuseKind(kind: EventKind, internal: boolean): void {
+  if (!Number.isInteger(kind) || kind < 0 || kind > 0xffff) {
+    throw new RangeError(`Cannot append an event of kind ${kind}: give a whole number of 16 bits`);
+  }
+  if (!internal && EventKind.isReserved(kind)) throw new ReservedKindError(kind);
+}
+
+/** The payload bytes: borrowed, from the encoder or from the caller. */
+function encode(value: unknown, encoding: AppendOptions["payloadEncoding"]): Uint8Array {
+  if (encoding === "opaque") {
+    if (value instanceof Uint8Array) return value;
+    throw new TypeError("Cannot append an opaque payload that is not a Uint8Array");
+  }
+  if (encoding !== undefined && encoding !== "messagepack") {
+    throw new TypeError(
+      `Cannot append with payload encoding "${encoding}": "messagepack" or "opaque"`,
+    );
+  }
+  return encodePayload(value);
+}
+
+function prepareCoordinate(draft: AppendDraft, entity: string, scope: string): void {
   // A name that is too long for the buffer, or no name at all, gets its proper error here.
   if (
     typeof entity !== "string" || typeof scope !== "string" ||
@@ -162,54 +241,6 @@ function prepareCoordinate(draft: AppendDraft, { entity, scope }: CoordinateLike
   if (!isAscii && !(entity.isWellFormed() && scope.isWellFormed())) {
     validateCoordinate(entity, scope);
   }
-}
-
-function prepareLabels(draft: AppendDraft, options: AppendOptions): void {
-  const { expectedClock, lane = 0, depth = 0, flags = 0, tags, extensions, durability } = options;
-  if (expectedClock !== undefined && expectedClock !== "none") {
-    assertUint("expectedClock", expectedClock, U32_MAX);
-  }
-  if (durability !== undefined && durability !== "written" && durability !== "durable") {
-    throw new TypeError(`Cannot append with durability "${durability}": "written" or "durable"`);
-  }
-  draft.expectedClock = expectedClock;
-  draft.lane = lane === 0 ? 0 : assertUint("lane", lane, U32_MAX);
-  draft.depth = depth === 0 ? 0 : assertUint("depth", depth, U32_MAX);
-  draft.flags = flags === 0 ? 0 : assertUint("flags", flags, 0xff);
-  draft.tags = tags === undefined ? NONE : normalizeTags(tags);
-  draft.extensions = extensions === undefined ? NONE : normalizeExtensions(extensions);
-}
-
-function prepareIds(draft: AppendDraft, options: AppendOptions): void {
-  const { idempotencyKey, correlationId, causationId } = options;
-  draft.keyed = idempotencyKey !== undefined;
-  if (idempotencyKey !== undefined) draft.eventId.set(idempotencyId(idempotencyKey));
-  draft.correlated = correlationId !== undefined;
-  if (correlationId !== undefined) parseIdInto(correlationId, draft.correlationId, 0);
-  if (causationId !== undefined) parseIdInto(causationId, draft.causationId, 0);
-  else for (let i = 0; i < ID_SIZE; i++) draft.causationId[i] = 0;
-}
-
-function preparePayload(draft: AppendDraft, value: unknown, options: AppendOptions): void {
-  const { payloadEncoding } = options;
-  if (payloadEncoding === "opaque") {
-    if (!(value instanceof Uint8Array)) {
-      throw new TypeError("Cannot append an opaque payload that is not a Uint8Array");
-    }
-    draft.payloadEncoding = PAYLOAD_OPAQUE;
-    draft.payload = value;
-  } else {
-    if (payloadEncoding !== undefined && payloadEncoding !== "messagepack") {
-      throw new TypeError(
-        `Cannot append with payload encoding "${payloadEncoding}": "messagepack" or "opaque"`,
-      );
-    }
-    draft.payloadEncoding = PAYLOAD_MESSAGEPACK;
-    draft.payload = encodePayload(value);
-  }
-  let size = draft.payload.byteLength;
-  for (const [key, bytes] of draft.extensions) size += 3 + key.length + 5 + bytes.byteLength;
-  draft.countedSize = size;
 }
 
 const NONE: readonly never[] = Object.freeze([]);

@@ -9,6 +9,7 @@
  */
 
 import type { IoFault } from "../platform/fs.ts";
+import type { EventId } from "./ids.ts";
 
 /** The stable codes of {@linkcode StoreError}. */
 export type StoreErrorCode =
@@ -267,14 +268,14 @@ export class ConditionConflictError extends StoreError {
   /** Stable, for programs. */
   override readonly code = "CONDITION_CONFLICT";
   /** The first conflicting events in commit order, at most 16: sequence and id. */
-  readonly conflicts: readonly { readonly globalSequence: number; readonly eventId: string }[];
+  readonly conflicts: readonly { readonly globalSequence: number; readonly eventId: EventId }[];
 
   /**
    * Says what happened.
    *
    * @param conflicts the first of them, in commit order.
    */
-  constructor(conflicts: readonly { globalSequence: number; eventId: string }[]) {
+  constructor(conflicts: readonly { globalSequence: number; eventId: EventId }[]) {
     const first = conflicts[0];
     super(
       `Cannot append: the condition fails on event ${first?.eventId} at sequence ${first?.globalSequence}` +

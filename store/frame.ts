@@ -189,7 +189,7 @@ const NO_TAGS: readonly string[] = [];
 const NO_EXTENSIONS: readonly (readonly [string, Uint8Array])[] = [];
 
 const utf8Encoder = new TextEncoder();
-const utf8Decoder = new TextDecoder("utf-8", { fatal: true });
+const utf8Decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** An upper bound for the bytes {@linkcode encodeFrame} will need. */
 export function frameSizeBound(draft: FrameDraft): number {

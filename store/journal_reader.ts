@@ -293,9 +293,7 @@ export abstract class JournalReader {
    */
   verifyReceipt(receipt: Receipt): ReceiptVerification {
     const index = this.#index("verify a receipt");
-    if (!(receipt instanceof Receipt)) {
-      throw new TypeError("Cannot verify what is not a Receipt: read it with Receipt.fromClaim()");
-    }
+    assertReceipt(receipt);
     if (receipt.storeId !== this.storeId) return invalid("StoreMismatch");
     const row = index.findId(parseId(receipt.eventId), 0);
     if (row === ROW_NONE) return invalid("MissingCommittedEvent");
@@ -321,6 +319,7 @@ export abstract class JournalReader {
   /** Like {@linkcode verifyReceipt}, and the event has to be a denial. */
   verifyDenialReceipt(receipt: Receipt): ReceiptVerification {
     const index = this.#index("verify a receipt");
+    assertReceipt(receipt);
     const row = index.findId(parseId(receipt.eventId), 0);
     if (row !== ROW_NONE && index.kindOf(row) !== EventKind.SYSTEM_DENIAL) {
       return invalid("DenialKindMismatch");
@@ -361,6 +360,11 @@ export abstract class JournalReader {
 
 /** Where the store puts its own events. */
 export const LIFECYCLE_COORDINATE: Coordinate = Coordinate.of("batpak:store", "batpak:lifecycle");
+
+function assertReceipt(receipt: unknown): void {
+  if (receipt instanceof Receipt) return;
+  throw new TypeError("Cannot verify what is not a Receipt: read it with Receipt.fromClaim()");
+}
 
 function* eventsOf(
   source: EventSource,

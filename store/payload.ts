@@ -17,44 +17,62 @@ class RoundTripCodec extends ExtensionCodec {
   override tryToEncode(object: unknown, context: undefined): ReturnType<
     ExtensionCodec["tryToEncode"]
   > {
-    if (
-      object instanceof Map || object instanceof Set || object instanceof RegExp ||
-      object instanceof Promise || object instanceof Error || object instanceof ArrayBuffer ||
-      (ArrayBuffer.isView(object) && !(object instanceof Uint8Array))
-    ) {
-      throw new TypeError(
-        `a ${object.constructor.name} would come back as something else: convert it first`,
-      );
+    const prototype = Object.getPrototypeOf(object);
+    if (prototype === Object.prototype || prototype === Array.prototype) return null;
+    // The tag tells built-in objects apart, whose content is not in their properties, from instances
+    // of the caller's own classes, which are read back as plain objects.
+    const tag = Object.prototype.toString.call(object).slice(8, -1);
+    if (!ROUND_TRIP_TAGS.has(tag)) {
+      throw new TypeError(`a ${tag} would come back as something else: convert it first`);
+    }
+    if (object instanceof Date && Number.isNaN(object.getTime())) {
+      throw new TypeError("an invalid Date has no MessagePack form");
     }
     return super.tryToEncode(object, context);
   }
 }
 
-// Safe integers stay numbers and 64-bit integers stay bigints, in both directions.
-const decoder = new Decoder({ useBigInt64: true });
-const encoder = new Encoder({
-  useBigInt64: true,
-  ignoreUndefined: true,
-  extensionCodec: new RoundTripCodec(),
-});
-refuseWideIntegers();
-copyByteStrings();
+const ROUND_TRIP_TAGS: ReadonlySet<string> = new Set(["Object", "Array", "Uint8Array", "Date"]);
+const codec = new RoundTripCodec();
+const encoder = makeEncoder();
+const decoder = makeDecoder();
 
-/** The library would hand out views of the bytes it reads, and those are the store's own. */
-function copyByteStrings(): void {
-  const decodeBinary = decoder["decodeBinary"].bind(decoder);
-  decoder["decodeBinary"] = (size: number, offset: number) => decodeBinary(size, offset).slice();
-}
-
-/** The library would write a bigint of more than 64 bits modulo 2^64. */
-function refuseWideIntegers(): void {
-  const encodeBigInt64 = encoder["encodeBigInt64"].bind(encoder);
-  encoder["encodeBigInt64"] = (value: bigint) => {
+/**
+ * An encoder that refuses what the library would silently change. The library copies an encoder that
+ * is used while it is in use, as a getter of a payload can do; its copies have to be like it.
+ */
+function makeEncoder(): Encoder {
+  // Safe integers stay numbers and 64-bit integers stay bigints, in both directions.
+  const made = new Encoder({ useBigInt64: true, ignoreUndefined: true, extensionCodec: codec });
+  const encodeBigInt64 = made["encodeBigInt64"].bind(made);
+  made["encodeBigInt64"] = (value: bigint) => {
     if (value < -(2n ** 63n) || value >= 2n ** 64n) {
       throw new RangeError(`a bigint of more than 64 bits has no MessagePack form: ${value}`);
     }
     encodeBigInt64(value);
   };
+  const encodeString = made["encodeString"].bind(made);
+  made["encodeString"] = (text: string) => {
+    if (!text.isWellFormed()) throw new TypeError("half a surrogate pair has no UTF-8 form");
+    encodeString(text);
+  };
+  const encodeNumber = made["encodeNumber"].bind(made);
+  made["encodeNumber"] = (value: number) => {
+    // Integers have no negative zero.
+    if (Object.is(value, -0)) made["encodeNumberAsFloat"](value);
+    else encodeNumber(value);
+  };
+  made["clone"] = makeEncoder;
+  return made;
+}
+
+/** A decoder whose byte strings are the caller's own, and no views of the bytes it reads. */
+function makeDecoder(): Decoder {
+  const made = new Decoder({ useBigInt64: true });
+  const decodeBinary = made["decodeBinary"].bind(made);
+  made["decodeBinary"] = (size: number, offset: number) => decodeBinary(size, offset).slice();
+  made["clone"] = makeDecoder;
+  return made;
 }
 
 /**

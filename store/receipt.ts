@@ -34,7 +34,7 @@ import {
   timestampOf,
 } from "./frame.ts";
 import { blake3, bytesEqual, fromHex, HASH_SIZE, toHex } from "./hash.ts";
-import { type EventId, formatId, ID_SIZE, parseId } from "./ids.ts";
+import { EventId, formatId, ID_SIZE, parseId } from "./ids.ts";
 import type { LogPosition } from "./stored_event.ts";
 
 const SIGNATURE_SIZE = 64;
@@ -44,15 +44,13 @@ const HEADER_HEX_MAX = 2 * (65 << 20);
 
 /** A key pair that signs receipts, made by {@linkcode SigningKey.fromSeed}. Its seed cannot be printed. */
 export class SigningKey {
-  /** Names the key: BLAKE3 of the public key. */
-  readonly keyId: Uint8Array;
-  /** The 32-byte public key, which verifiers need. */
-  readonly publicKey: Uint8Array;
+  readonly #keyId: Uint8Array;
+  readonly #publicKey: Uint8Array;
   readonly #sign: (message: Uint8Array) => Uint8Array;
 
   private constructor(publicKey: Uint8Array, sign: (message: Uint8Array) => Uint8Array) {
-    this.publicKey = publicKey;
-    this.keyId = blake3(publicKey);
+    this.#publicKey = publicKey.slice();
+    this.#keyId = blake3(publicKey);
     this.#sign = sign;
   }
 
@@ -67,6 +65,16 @@ export class SigningKey {
     }
     const signer = ed25519Signer(seed);
     return new SigningKey(signer.publicKey, (message) => signer.sign(message));
+  }
+
+  /** Names the key: BLAKE3 of the public key; a copy. */
+  get keyId(): Uint8Array {
+    return this.#keyId.slice();
+  }
+
+  /** The 32-byte public key, which verifiers need; a copy. */
+  get publicKey(): Uint8Array {
+    return this.#publicKey.slice();
   }
 
   /** The 64-byte signature of a message. */
@@ -164,6 +172,7 @@ export class Receipt {
     for (const part of [segmentId, offset, size]) {
       if (!Number.isSafeInteger(part) || part < 0) refuse("the position is not three numbers");
     }
+    if (!EventId.is(claim.storeId)) refuse("the store id is not a UUID in lower case");
     const storeId = parseId(claim.storeId);
     const receipt = new Receipt(
       storeId,
@@ -246,17 +255,17 @@ export class Receipt {
   get extensions(): Readonly<Record<string, Uint8Array>> {
     return Object.fromEntries(extensionsOf(this.#header, 0));
   }
-  /** Names the signing key; `null` when unsigned. */
+  /** Names the signing key, as a copy; `null` when unsigned. */
   get keyId(): Uint8Array | null {
     if (this.#keyId === undefined) this.#keyId = this.#signer?.keyId ?? null;
-    return this.#keyId;
+    return this.#keyId?.slice() ?? null;
   }
-  /** The Ed25519 signature, made at the first touch; `null` when unsigned. */
+  /** The Ed25519 signature, made at the first touch, as a copy; `null` when unsigned. */
   get signature(): Uint8Array | null {
     if (this.#signature === undefined) {
       this.#signature = this.#signer?.sign(this.cover()) ?? null;
     }
-    return this.#signature;
+    return this.#signature?.slice() ?? null;
   }
 
   /** The bytes that are signed. */

@@ -5,7 +5,7 @@
  * index. It is used three ways: once, by the writer, under the lock; again and again, by a reader
  * beside a live writer; and by neither to change a byte.
  *
- * Only {@linkcode repairTail} writes, and only the writer calls it. It tells two things apart:
+ * Only {@linkcode repairEnd} writes, and only the writer calls it. It tells two things apart:
  *
  * - A **torn tail**: the newest segment ends in something that is not a whole group, and no frame that
  *   belongs behind it follows. That is what a crash leaves. The bytes are kept in `quarantine/`, then
@@ -91,6 +91,12 @@ export interface LoaderOptions {
   readonly storeId: Uint8Array | undefined;
 }
 
+/** A segment header that has been checked, and where the frames behind it start. */
+interface OpenedHeader {
+  readonly header: SegmentHeader;
+  readonly framesStart: number;
+}
+
 /** Walks segments in order, adding whole groups to the index. */
 export class JournalLoader {
   /** Sequence of row 0. */
@@ -101,8 +107,8 @@ export class JournalLoader {
   storeId: Uint8Array | undefined;
   /** Bytes of frames read so far. */
   scannedSize = 0;
-  /** A last segment whose header is not whole, and its file size; it holds no event. */
-  stub: { readonly id: number; readonly path: string; readonly size: number } | undefined;
+  /** A last segment without a whole header. It holds no event. */
+  stub: { readonly id: number; readonly path: string } | undefined;
   /** Header of the segment being read. */
   header: SegmentHeader | undefined;
 
@@ -125,26 +131,38 @@ export class JournalLoader {
    */
   load(): LoadStop | undefined {
     const { log } = this.#options;
+    this.#leaveWithdrawnSegment();
     const waiting = this.#segmentsAfter(log.segments.at(-1)?.id ?? 0);
-    let stop: LoadStop | undefined;
     if (log.segments.length === 0) {
       const first = waiting.shift();
-      if (first === undefined || !this.#enter(first, waiting.length === 0)) return undefined;
+      if (first === undefined) return undefined;
+      const opened = this.#openHeader(first, waiting.length === 0);
+      if (opened === undefined) return undefined;
+      this.#enter(opened);
     }
     for (;;) {
       const next = waiting.shift();
-      const sealedEnd = next === undefined ? undefined : this.#previousSizeIn(next);
-      stop = this.#scan(sealedEnd);
-      if (next === undefined) return stop;
-      if (!this.#enter(next, waiting.length === 0)) return stop;
+      // The next header says where this segment has to end, so it comes first.
+      const opened = next === undefined ? undefined : this.#openHeader(next, waiting.length === 0);
+      const stop = this.#scan(opened?.header.previousSize);
+      if (opened === undefined) return stop;
+      this.#enter(opened);
     }
   }
 
-  /** Forgets a stub that {@linkcode repairTail} has removed, and says whether there was one. */
-  takeStub(): boolean {
-    const had = this.stub !== undefined;
-    this.stub = undefined;
-    return had;
+  /**
+   * A writer that cannot go on with a new segment takes it back. A reader that had already gone over to
+   * it goes back too, or it would miss what is still appended to the old one.
+   */
+  #leaveWithdrawnSegment(): void {
+    const { fs, index, log } = this.#options;
+    const segment = log.segments.at(-1);
+    if (segment === undefined || segment.firstRow < index.count || log.segments.length < 2) return;
+    const decoded = fs.stat(segment.path) === undefined ? undefined : this.#readHeader(segment.id);
+    const isSame = decoded?.type === "header" && this.header !== undefined &&
+      decoded.header.createdNs === this.header.createdNs &&
+      decoded.header.previousSize === this.header.previousSize;
+    if (!isSame) log.segments.pop();
   }
 
   /** Segment ids in the directory above `id`, ascending. */
@@ -156,12 +174,6 @@ export class JournalLoader {
       if (segmentId !== undefined && segmentId > id) ids.push(segmentId);
     }
     return ids.sort((a, b) => a - b);
-  }
-
-  /** Where the frames of the current segment have to end, as the header of the next one says. */
-  #previousSizeIn(id: number): number | undefined {
-    const decoded = this.#readHeader(id);
-    return decoded.type === "header" ? decoded.header.previousSize : undefined;
   }
 
   #readHeader(id: number): ReturnType<typeof decodeSegmentHeader> {
@@ -176,47 +188,71 @@ export class JournalLoader {
     }
   }
 
-  /** Checks the header of a segment and makes it the current one; `false` when it is only a stub. */
-  #enter(id: number, last: boolean): boolean {
-    const { log, index } = this.#options;
+  /** The header of a segment of this journal that follows the current one; `undefined` for a stub. */
+  #openHeader(id: number, last: boolean): OpenedHeader | undefined {
     const path = this.#pathOf(id);
-    const refuse = (reason: string, offset = 0): never => {
-      throw new CorruptionError({ path, segmentId: id, offset, reason });
-    };
+    const previous = this.#options.log.segments.at(-1);
+    if (previous !== undefined && id !== previous.id + 1) {
+      this.#refuseHeader(id, `segments ${previous.id + 1} to ${id - 1} are missing`);
+    }
     const decoded = this.#readHeader(id);
     switch (decoded.type) {
       case "future":
         throw new FutureVersionError({ path, found: decoded.version, supported: FORMAT_VERSION });
       case "corrupt":
-        return refuse(decoded.reason);
-      case "cut": {
-        if (!last) return refuse("the header is cut short");
-        const info = this.#options.fs.stat(path);
-        this.stub = { id, path, size: info?.size ?? 0 };
-        return false;
-      }
+        return this.#refuseHeader(id, decoded.reason);
+      case "cut":
+        if (!last) return this.#refuseHeader(id, "the header is cut short");
+        if (!this.#isStub(path)) return this.#refuseHeader(id, "the header is damaged");
+        this.stub = { id, path };
+        return undefined;
     }
     const { header, end } = decoded;
-    if (header.segmentId !== id) refuse(`the header says it is segment ${header.segmentId}`);
+    if (header.segmentId !== id) {
+      this.#refuseHeader(id, `the header says it is segment ${header.segmentId}`);
+    }
     this.storeId ??= header.storeId;
-    if (!bytesEqual(header.storeId, this.storeId)) refuse("the segment belongs to another journal");
-    const previous = log.segments.at(-1);
-    if (previous === undefined) {
-      if (header.firstSequence !== 0 || header.previousSize !== 0) {
-        refuse(`segments before it are missing: it begins at sequence ${header.firstSequence}`);
-      }
-    } else {
-      const expected = this.firstSequence + index.count;
-      if (id !== previous.id + 1 || header.firstSequence !== expected) {
-        refuse(
-          `it does not follow segment ${previous.id}: it begins at sequence ` +
-            `${header.firstSequence}, and ${expected} is next`,
-        );
-      }
+    if (!bytesEqual(header.storeId, this.storeId)) {
+      this.#refuseHeader(id, "the segment belongs to another journal");
+    }
+    if (previous === undefined && (header.firstSequence !== 0 || header.previousSize !== 0)) {
+      this.#refuseHeader(
+        id,
+        `segments before it are missing: it begins at sequence ${header.firstSequence}`,
+      );
+    }
+    return { header, framesStart: end };
+  }
+
+  /** Whether a file without a whole header is too short to have had one, and holds no event. */
+  #isStub(path: string): boolean {
+    const file = this.#options.fs.open(path, "read");
+    try {
+      const size = file.size();
+      return size < SEGMENT_HEADER_SIZE_MAX && findFrameAfter(file, 0, size) < 0;
+    } finally {
+      file.close();
+    }
+  }
+
+  /** Makes a segment the current one, now that the one before has been read to its end. */
+  #enter({ header, framesStart }: OpenedHeader): void {
+    const { log, index } = this.#options;
+    const id = header.segmentId;
+    const expected = this.firstSequence + index.count;
+    if (header.firstSequence !== expected) {
+      this.#refuseHeader(
+        id,
+        `the segment begins at sequence ${header.firstSequence}, and ${expected} is next`,
+      );
     }
     this.header = header;
-    log.segments.push({ id, path, firstRow: index.count, framesStart: end, end });
-    return true;
+    const path = this.#pathOf(id);
+    log.segments.push({ id, path, firstRow: index.count, framesStart, end: framesStart });
+  }
+
+  #refuseHeader(segmentId: number, reason: string): never {
+    throw new CorruptionError({ path: this.#pathOf(segmentId), segmentId, offset: 0, reason });
   }
 
   /** Reads the current segment from its known end, up to `sealedEnd` or as far as the file goes. */
@@ -257,8 +293,14 @@ export class JournalLoader {
           this.#group.push({ body: scanner.copyBody(), offset });
           continue;
         }
-        for (const { body: staged, offset: at } of this.#group) this.#add(segment, staged, 0, at);
-        this.#add(segment, bytes, body, offset);
+        // Checked to the last one before the first is added: a group is never seen in part.
+        const clocks = this.#group.length === 0 ? undefined : new Map<string, number>();
+        for (const staged of this.#group) {
+          this.#check(segment, staged.body, 0, staged.offset, clocks);
+        }
+        this.#check(segment, bytes, body, offset, clocks);
+        for (const staged of this.#group) this.#add(staged.body, 0, staged.offset);
+        this.#add(bytes, body, offset);
         this.#group.length = 0;
         groupEnd = -1;
         this.scannedSize += scanner.nextOffset - segment.end;
@@ -290,11 +332,20 @@ export class JournalLoader {
     }
   }
 
-  /** Adds one event, after checking what the frame alone cannot say. */
-  #add(segment: Segment, bytes: Uint8Array, body: number, offset: number): void {
+  /**
+   * Checks what a frame alone cannot say. `clocks` are those of the chains that earlier frames of the
+   * same group have moved on.
+   */
+  #check(
+    segment: Segment,
+    bytes: Uint8Array,
+    body: number,
+    offset: number,
+    clocks: Map<string, number> | undefined,
+  ): void {
     const { index } = this.#options;
     const entitySize = entitySizeOf(bytes, body);
-    const entity = index.findEntity(bytes, body + ENTITY_OFFSET, entitySize);
+    const entity = index.entities.find(bytes, body + ENTITY_OFFSET, entitySize);
     const scopeStart = scopeStartOf(bytes, body);
     const scopeSize = scopeSizeOf(bytes, body);
     if (
@@ -313,8 +364,13 @@ export class JournalLoader {
     }
     const lane = laneOf(bytes, body);
     const head = entity === NAME_UNKNOWN ? -1 : index.headOf(index.findChain(entity, lane));
-    const expected = head < 0 ? 0 : index.clockOf(head) + 1;
+    let expected = head < 0 ? 0 : index.clockOf(head) + 1;
     const clock = clockOf(bytes, body);
+    if (clocks !== undefined) {
+      const chain = `${lane} ${readUtf8(bytes, body + ENTITY_OFFSET, entitySize)}`;
+      expected = clocks.get(chain) ?? expected;
+      clocks.set(chain, clock + 1);
+    }
     if (clock !== expected) {
       this.#refuse(
         segment,
@@ -322,9 +378,12 @@ export class JournalLoader {
         `the event has clock ${clock} on its entity's lane ${lane}, and ${expected} is next`,
       );
     }
+  }
+
+  #add(bytes: Uint8Array, body: number, offset: number): void {
     const timestampUs = timestampOf(bytes, body);
     if (timestampUs > this.lastTimestampUs) this.lastTimestampUs = timestampUs;
-    index.add(bytes, body, offset, undefined);
+    this.#options.index.add(bytes, body, offset, undefined);
   }
 
   #refuse(segment: Segment, offset: number, reason: string): never {
@@ -336,17 +395,33 @@ export class JournalLoader {
   }
 }
 
+/** What the repairs work on: what was loaded, and where the loading stopped. */
+export interface RepairOptions extends LoaderOptions {
+  readonly loader: JournalLoader;
+  readonly stop: LoadStop | undefined;
+}
+
 /**
  * Puts the end of the journal in order after {@linkcode JournalLoader.load}: keeps what is not a whole
- * group in `quarantine/` and cuts it off. Says what it did, or `undefined` when the end was clean.
+ * group in `quarantine/` and cuts it off, and removes a segment that never got its header. Says what it
+ * did; nothing, when the end was clean.
  *
- * @throws {CorruptionError} when sound frames follow the damage.
+ * @throws {CorruptionError} when sound frames follow the damage; nothing has been changed then.
  */
-export function repairTail(
-  options: LoaderOptions & { readonly loader: JournalLoader; readonly stop: LoadStop | undefined },
-): Repair | undefined {
+export function repairEnd(options: RepairOptions): Repair[] {
+  const repairs: Repair[] = [];
+  const tail = repairTail(options);
+  if (tail !== undefined) repairs.push(tail);
+  const { fs, dir, loader } = options;
+  if (loader.stub !== undefined) {
+    repairs.push(removeStub(fs, dir, loader.stub));
+    loader.stub = undefined;
+  }
+  return repairs;
+}
+
+function repairTail(options: RepairOptions): Repair | undefined {
   const { fs, dir, log, loader, stop } = options;
-  if (loader.stub !== undefined) return removeStub(fs, dir, loader.stub);
   const segment = log.segments.at(-1);
   if (segment === undefined || stop === undefined || stop.fileSize === segment.end) {
     return undefined;
@@ -449,7 +524,7 @@ function reasonOf(stop: LoadStop): string {
 function removeStub(
   fs: StoreFs,
   dir: string,
-  stub: { readonly id: number; readonly path: string; readonly size: number },
+  stub: { readonly id: number; readonly path: string },
 ): Repair {
   const bytes = fs.readFile(stub.path, SEGMENT_HEADER_SIZE_MAX);
   const quarantine = isZero(bytes, 0, bytes.byteLength)
@@ -460,7 +535,7 @@ function removeStub(
   return {
     segmentId: stub.id,
     offset: 0,
-    size: stub.size,
+    size: bytes.byteLength,
     reason: "the segment has no whole header",
     quarantine,
   };

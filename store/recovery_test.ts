@@ -6,7 +6,15 @@ import type { StoreFs } from "../platform/fs.ts";
 import { MemoryFs, type MemoryOp } from "../platform/memory.ts";
 import { runtime } from "../platform/runtime.ts";
 import { isStagedName } from "../platform/staged_file.ts";
-import { DIR, item, KIND, openReader, openStore, payloadsOf, USER } from "../tests/support/journal.ts";
+import {
+  DIR,
+  item,
+  KIND,
+  openReader,
+  openStore,
+  payloadsOf,
+  USER,
+} from "../tests/support/journal.ts";
 import { closedJournal, killedJournal } from "../tests/support/journal.ts";
 import {
   bodyOf,
@@ -131,10 +139,12 @@ function assertTailIsRepaired(
   reader.close();
   assert.deepEqual(readTree(fs, DIR), before, "a reader changes nothing");
 
+  const kept = withoutZeros(expected.cut);
+  // The first resize cuts. The one that takes space in advance may fail, which makes this test fast.
+  fs.failNext({ op: "resize", code: "ENOSPC", nth: kept.byteLength === 0 ? 1 : 2 });
   const store = openStore(fs);
   assert.deepEqual(payloadsOf(store), expected.payloads);
   const { repairs } = store.openReport;
-  const kept = withoutZeros(expected.cut);
   if (kept.byteLength === 0) {
     assert.deepEqual(repairs, []);
   } else {
@@ -161,6 +171,7 @@ function assertTailIsRepaired(
   assert.equal(verifyJournal(DIR, { fs }).findingCount, 0);
 
   const later = fsOf(trimmedTree(readTree(fs, DIR)));
+  later.failNext({ op: "resize", code: "ENOSPC" });
   const again = openStore(later);
   assert.deepEqual(again.openReport.repairs, []);
   assert.deepEqual(payloadsOf(again), expected.payloads);
@@ -168,10 +179,14 @@ function assertTailIsRepaired(
   assert.deepEqual(quarantined(readTree(later, DIR)), quarantined(readTree(fs, DIR)));
 }
 
-/** Opening for writing throws this, and leaves every byte as it was. */
+/**
+ * Opening for writing throws this, and leaves every byte as it was. So does opening for reading, unless
+ * the damage is in the newest segment: to a reader that may be a writer at work.
+ */
 function assertRefused(
   tree: Tree,
   expected: { name: string; segmentId?: number; offset?: number; reason?: RegExp },
+  reader: "refused" | "sees the front" = "refused",
 ): void {
   const fs = fsOf(tree);
   const before = readTree(fs, DIR);
@@ -180,7 +195,8 @@ function assertRefused(
   after.delete(".batpak.lock");
   before.delete(".batpak.lock");
   assert.deepEqual(after, before, "a refused open changes nothing");
-  assert.throws(() => openReader(fs), expected);
+  if (reader === "refused") assert.throws(() => openReader(fs), expected);
+  else assert.deepEqual(payloadsOf(openReader(fs)).slice(0, 1), SAFE.slice(0, 1));
 }
 
 // ---- Torn tails ----
@@ -299,7 +315,7 @@ test("a torn tail on the real disk is repaired, kept, and stays repaired", () =>
   inTempDir((root) => {
     const { fs } = runtime;
     const dir = `${root}/journal`;
-    for (const cut of [PLACES[0].start + 1, PLACES[1].end - 1, PLACES[2].end - 1]) {
+    for (const cut of [PLACES[0].start + 20, PLACES[1].end - 1, PLACES[2].end - 1]) {
       fs.removeDirAll(dir);
       fs.createDirAll(dir);
       for (const [name, bytes] of withSegment(SEGMENT.slice(0, cut))) {
@@ -338,7 +354,7 @@ test("the open event remembers the repairs", () => {
 
 test("a crash at any step of a repair changes nothing about its result", () => {
   const broken = SEGMENT.slice(0, PLACES[1].end - 5);
-  const cut = broken.slice(PLACES[1].start);
+  const cut = withoutZeros(broken.slice(PLACES[1].start)).slice();
   const name = quarantineName(FIRST, PLACES[1].start, cut);
   let deaths = 0;
   for (let step = 0;; step++) {
@@ -372,7 +388,7 @@ test("a crash at any step of a repair changes nothing about its result", () => {
 
 test("a repair that fails at any step can be repeated, with the same result", () => {
   const broken = SEGMENT.slice(0, PLACES[1].end - 5);
-  const cut = broken.slice(PLACES[1].start);
+  const cut = withoutZeros(broken.slice(PLACES[1].start)).slice();
   const name = quarantineName(FIRST, PLACES[1].start, cut);
   const ops: MemoryOp[] = [
     "canonicalize",
@@ -507,7 +523,7 @@ test("a flipped bit in front of a sound frame is corruption, and nothing is chan
       name: "CorruptionError",
       segmentId: 1,
       offset,
-    });
+    }, "sees the front");
   }
 });
 
@@ -516,9 +532,11 @@ test("the refusal of a damaged frame names what follows it", () => {
     name: "CorruptionError",
     offset: FRAMES[4].offset,
     reason: new RegExp(
-      `^the frame's checksum does not match, but a sound frame follows at offset ${FRAMES[5].offset}$`,
+      `^the frame's checksum does not match, but a sound frame follows at offset ${
+        FRAMES[5].offset
+      }$`,
     ),
-  });
+  }, "sees the front");
 });
 
 test("zeros in the middle of the newest segment are corruption", () => {
@@ -528,7 +546,7 @@ test("zeros in the middle of the newest segment are corruption", () => {
     name: "CorruptionError",
     segmentId: 1,
     offset: FRAMES[2].offset,
-  });
+  }, "sees the front");
 });
 
 test("a flipped bit in the header of the only segment is never taken for a missing header", () => {
@@ -686,7 +704,9 @@ test("a store.meta that is newer, damaged, empty or too long is refused", () => 
   const newer = meta.slice();
   writeU16(newer, 6, 2);
   const withMeta = (bytes: Uint8Array) => new Map(TREE).set("store.meta", bytes);
-  for (const bytes of [newer, concat(newer, new Uint8Array(5)), concat(newer, new Uint8Array(5000))]) {
+  for (
+    const bytes of [newer, concat(newer, new Uint8Array(5)), concat(newer, new Uint8Array(5000))]
+  ) {
     const fs = fsOf(withMeta(bytes));
     assert.throws(() => openStore(fs), {
       name: "FutureVersionError",
@@ -773,15 +793,20 @@ test("a sequence, clock or group that does not follow is corruption, checksum or
   }
 });
 
-test("a refused open leaves a staged file and a stub where they are", () => {
-  // "Nothing was changed" is what the errors say; evidence goes nowhere before somebody has looked.
-  const damaged = withSegment(flipBit(SEGMENT, FRAMES[4].offset + 30));
-  for (const [name, bytes] of [[".stage-0", [1, 2]], [SECOND, [0x46, 0x42]]] as const) {
-    const fs = fsOf(new Map(damaged).set(name, Uint8Array.from(bytes)));
+for (
+  const [what, name, bytes] of [
+    ["a staged file", ".stage-0", [1, 2]],
+    ["a stub", SECOND, [0x46, 0x42]],
+  ] as const
+) {
+  test(`a refused open leaves ${what} where it is`, () => {
+    // "Nothing was changed" is what the errors say: evidence stays until somebody has looked at it.
+    const damaged = withSegment(flipBit(SEGMENT, FRAMES[4].offset + 30));
+    const fs = fsOf(damaged.set(name, Uint8Array.from(bytes)));
     assert.throws(() => openStore(fs), CorruptionError);
     assert.deepEqual([...readFile(fs, `${DIR}/${name}`)], bytes);
-  }
-});
+  });
+}
 
 // ---- Leftovers ----
 
@@ -957,8 +982,7 @@ test("a reader never shows a part of a group, not even of one that turns out to 
       name: "CorruptionError",
       segmentId: 1,
       offset: FRAMES[5].offset,
-      reason: "the event has clock 4 on its entity's lane 0, and 3 is next".replace("3 is", "4 is")
-        .replace("clock 4", "clock 5"),
+      reason: "the event has clock 5 on its entity's lane 0, and 4 is next",
     });
     assert.deepEqual(payloadsOf(reader), [...SAFE, ...GROUPS[0]]);
   }
@@ -977,9 +1001,7 @@ test("a reader follows the writer through a crash and its repair", () => {
   assert.equal(reader.refresh(), 1);
 });
 
-test("a reader follows a writer whose next segment could not be begun", () => {
-  // The name of the new segment is there for a moment, before it is taken back. A reader that looked
-  // in that moment waited there for ever, and called the journal corrupt later.
+test("a reader follows a writer whose next segment was there for a moment and taken back", () => {
   const inner = new MemoryFs();
   const fs = new (class extends WrappedFs {
     onSyncDir: (() => void) | undefined;
@@ -988,7 +1010,7 @@ test("a reader follows a writer whose next segment could not be begun", () => {
     }
   })(inner);
   const store = openStore(fs, { segmentMaxBytes: 600 });
-  store.append(USER, KIND, "x".repeat(300));
+  store.append(USER, KIND, "first".padEnd(300));
   const reader = openReader(inner);
   fs.onSyncDir = () => {
     fs.onSyncDir = undefined;
@@ -996,12 +1018,12 @@ test("a reader follows a writer whose next segment could not be begun", () => {
     inner.failNext({ op: "syncDir", code: "EIO" });
   };
   assert.throws(() => store.append(USER, KIND, "refused"), StoreIoError);
-  inner.failNext({ op: "stage", code: "ENOSPC" });
-  assert.throws(() => store.append(USER, KIND, "refused"), StoreIoError);
+  assert.equal(inner.faultsFired, 1);
+  assert.equal(reader.refresh(), 0);
   store.append(USER, KIND, "accepted");
   store.append(USER, KIND, "and more");
-  reader.refresh();
-  assert.deepEqual(payloadsOf(reader).slice(1), ["accepted", "and more"]);
+  assert.equal(reader.refresh(), 2);
+  assert.deepEqual(payloadsOf(reader), ["first".padEnd(300), "accepted", "and more"]);
 });
 
 test("a reader outlives a file that shrinks under it", () => {
@@ -1010,11 +1032,11 @@ test("a reader outlives a file that shrinks under it", () => {
   const { end } = FRAMES[6];
   for (const size of [end, end - 1, end - 100, FRAMES[6].offset + 3]) {
     const inner = fsOf(withSegment(SEGMENT));
+    let reads = 0;
     const fs: StoreFs = new (class extends WrappedFs {
       protected override beforeRead(path: string, wanted: number): number {
-        if (path.endsWith(FIRST) && wanted > SEGMENT.byteLength / 2) {
-          inner.open(path, "write").resize(size);
-        }
+        // The first read is for the header, the second for frames: their size is known by then.
+        if (path.endsWith(FIRST) && ++reads === 2) inner.open(path, "write").resize(size);
         return wanted;
       }
     })(inner);

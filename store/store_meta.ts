@@ -23,6 +23,8 @@ import { ID_SIZE } from "./frame.ts";
 export const STORE_META_NAME = "store.meta";
 /** Bytes of the file. */
 export const STORE_META_SIZE: number = 12 + ID_SIZE + 8;
+/** The most bytes we are willing to read: a newer version may have more, and has to be recognised. */
+export const STORE_META_SIZE_MAX: number = 1 << 20;
 const VERSION = 1;
 const MAGIC = Uint8Array.of(0x46, 0x42, 0x41, 0x54, 0x53, 0x4d);
 

@@ -301,13 +301,13 @@ test("an open that recompute refuses writes nothing", () => {
   const fs = new MemoryFs();
   {
     using store = openIn(fs, { segmentMaxBytes: 1 });
-    store.append(ORDER, PLACED, "first");
-    store.append(ORDER, PLACED, "second");
+    store.append(ORDER, PLACED, "apples");
+    store.append(ORDER, PLACED, "pears");
   }
   // Segments from another history of the same entity: sound frames, and a chain that does not fit.
   const forged = fs.snapshot();
   const bytes = forged.readFile(`${DIR}/000002.fbat`, 1 << 20);
-  flipPayload(bytes, "first");
+  flipPayload(bytes, "apples");
   forged.publish(`${DIR}/000002.fbat`, bytes);
   const before = segmentBytes(forged);
   for (const open of [Store.open, Store.openReadOnly]) {

@@ -6,7 +6,6 @@ import { MemoryFs } from "../platform/memory.ts";
 import { DIR, manualClock, openIn, ORDER, PLACED } from "../tests/support_api/journal.ts";
 import { spiedFs } from "../tests/support_api/spied_fs.ts";
 import { ConfigurationError } from "./errors.ts";
-import { EventKind } from "./event_kind.ts";
 import { SigningKey } from "./receipt.ts";
 import { Store } from "./store.ts";
 import type { StoreOptions } from "./store_options.ts";
@@ -238,5 +237,4 @@ test("a print of a store shows no secret of its keys", () => {
     assert.ok(!text.replace(/\s/g, "").includes("200,201,202"), text);
     assert.ok(!text.toLowerCase().includes("c8c9cacb"), text);
   }
-  assert.equal(EventKind.isReserved(PLACED), false);
 });

@@ -43,7 +43,7 @@ import {
   type SegmentHeader,
 } from "./segment_header.ts";
 import { segmentIdOf, segmentName } from "./segment_log.ts";
-import { decodeStoreMeta, STORE_META_NAME, STORE_META_SIZE } from "./store_meta.ts";
+import { decodeStoreMeta, STORE_META_NAME, STORE_META_SIZE_MAX } from "./store_meta.ts";
 
 /** Which promise a finding breaks. */
 export type FindingType =
@@ -215,7 +215,7 @@ class Verifier {
     };
     try {
       const path = `${this.#dir}/${STORE_META_NAME}`;
-      const decoded = decodeStoreMeta(this.#fs.readFile(path, STORE_META_SIZE * 16));
+      const decoded = decodeStoreMeta(this.#fs.readFile(path, STORE_META_SIZE_MAX));
       if (decoded.type === "meta") this.#storeId = decoded.meta.storeId;
       else if (decoded.type === "corrupt") refuse(decoded.reason);
       else refuse(`it has format version ${decoded.version}, from a newer program`);

@@ -8,6 +8,8 @@
  * @module
  */
 import process from "node:process";
+import type { StoreFile } from "../../platform/fs.ts";
+import { runtime } from "../../platform/runtime.ts";
 import type { EventReader } from "./library.ts";
 import type { Order } from "./orders.ts";
 
@@ -72,14 +74,18 @@ const PAGE_ROWS = 1000;
 
 /** A table of events. */
 export class EventTable implements EventReader {
+  readonly #path: string;
   readonly #database: SqliteDatabase;
   readonly #insert: SqliteStatement;
   readonly #byId: SqliteStatement;
   readonly #payloadPage: SqliteStatement;
   readonly #headerPage: SqliteStatement;
+  /** Opened by {@linkcode settle}, and kept: closing one would drop the locks SQLite has on the file. */
+  readonly #files: StoreFile[] = [];
 
   /** Opens the database at `path`, with the table in it. */
   constructor(driver: SqliteDriver, path: string, synchronous: Synchronous) {
+    this.#path = path;
     const database = this.#database = driver.open(path);
     database.exec("PRAGMA journal_mode = WAL");
     database.exec(`PRAGMA synchronous = ${synchronous}`);
@@ -100,9 +106,9 @@ export class EventTable implements EventReader {
     this.#insert = database.prepare(
       "INSERT INTO events (id, entity, scope, kind, clock, ts, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
     );
-    this.#byId = database.prepare("SELECT entity, clock, payload FROM events WHERE id = ?");
+    this.#byId = database.prepare("SELECT payload FROM events WHERE id = ?");
     this.#payloadPage = database.prepare(
-      "SELECT seq, entity, payload FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+      "SELECT seq, payload FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
     );
     this.#headerPage = database.prepare(
       "SELECT seq, entity, scope, kind, clock FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
@@ -122,7 +128,7 @@ export class EventTable implements EventReader {
   }
 
   totalCentsOf(id: string): number {
-    const row = this.#byId.get(id) as Pick<EventRow, "entity" | "clock" | "payload"> | null;
+    const row = this.#byId.get(id) as Pick<EventRow, "payload"> | null;
     if (!row) throw new Error(`There is no event ${id}`);
     return (JSON.parse(row.payload) as Order).totalCents;
   }
@@ -150,8 +156,19 @@ export class EventTable implements EventReader {
     if (result !== "ok") throw new Error(`SQLite finds fault with its table: ${result}`);
   }
 
+  /** Makes the files durable from outside, without SQLite doing any of its own work earlier. */
+  settle(): void {
+    if (this.#files.length === 0) {
+      for (const path of [this.#path, `${this.#path}-wal`]) {
+        this.#files.push(runtime.fs.open(path, "write"));
+      }
+    }
+    for (const file of this.#files) file.sync("all");
+  }
+
   close(): void {
     this.#database.close();
+    for (const file of this.#files) file.close();
   }
 
   #forEachPage(page: SqliteStatement, visit: (row: EventRow) => void): void {

@@ -5,8 +5,9 @@
  * @module
  */
 import { Store, verifyJournal } from "../../mod.ts";
+import type { StoreFs } from "../../platform/fs.ts";
 import { EventTable, type SqliteDriver } from "./event_table.ts";
-import { ORDER_PLACED, type Order } from "./orders.ts";
+import { type Order, ORDER_PLACED } from "./orders.ts";
 import { BATCH_EVENTS, makeBatch, rowOf } from "./writers.ts";
 
 /** A way to read the events. */
@@ -37,10 +38,10 @@ export interface Library {
 export async function buildLibrary(
   events: number,
   drivers: readonly SqliteDriver[],
-  { path, pause }: { path: (name: string) => string; pause: () => Promise<void> },
+  { fs, path, pause }: { fs: StoreFs; path: (name: string) => string; pause: () => Promise<void> },
 ): Promise<Library> {
   const journalDir = path("journal");
-  const store = Store.open(journalDir);
+  const store = Store.open(journalDir, { fs });
   const tablePaths = new Map(drivers.map(({ name }) => [name, path("table.db")]));
   const tables = drivers.map((driver) =>
     new EventTable(driver, tablePaths.get(driver.name)!, "NORMAL")
@@ -69,11 +70,13 @@ export async function buildLibrary(
 /** Reads the journal of a library. */
 export class JournalView implements EventReader {
   readonly #dir: string;
+  readonly #fs: StoreFs;
   #opened: Store | undefined;
 
   /** @param dir the journal's. It is opened when first read, so that {@linkcode check} can do without. */
-  constructor(dir: string) {
+  constructor(dir: string, fs: StoreFs) {
     this.#dir = dir;
+    this.#fs = fs;
   }
 
   totalCentsOf(id: string): number {
@@ -103,7 +106,7 @@ export class JournalView implements EventReader {
   }
 
   check(): void {
-    const { intact, findings } = verifyJournal(this.#dir);
+    const { intact, findings } = verifyJournal(this.#dir, { fs: this.#fs });
     if (!intact) throw new Error(`The journal does not verify: ${findings[0].reason}`);
   }
 
@@ -113,10 +116,12 @@ export class JournalView implements EventReader {
 
   get #store(): Store {
     if (this.#opened === undefined) {
-      this.#opened = Store.open(this.#dir);
+      this.#opened = Store.open(this.#dir, { fs: this.#fs });
       const { path } = this.#opened.openReport;
       // `open-frames` is about this, and would quietly be about something else.
-      if (path !== "frames") throw new Error(`The journal was opened from ${path}, not from frames`);
+      if (path !== "frames") {
+        throw new Error(`The journal was opened from ${path}, not from frames`);
+      }
     }
     return this.#opened;
   }

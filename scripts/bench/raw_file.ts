@@ -62,6 +62,11 @@ export class RawFile {
     if (++this.#next === starts.length - 1) this.#next = 0;
   }
 
+  /** Where the frames end. */
+  get end(): number {
+    return this.#end;
+  }
+
   /** Lets go of the file. */
   close(): void {
     this.#file.close();

@@ -27,74 +27,57 @@ export interface ReaderOptions {
 /** A reader of the events of `library`. */
 export function makeReader({ ids }: Library, options: ReaderOptions): Subject {
   const { name, reading, gets, open } = options;
-  const count = ids.length;
-  let reader = open();
+  if (reading === "open") return makeOpener(name, ids, open);
+  const reader = open();
   const close = () => reader.close();
-
-  let place = 0;
-  function call(): void {
-    // A prime step meets every event once before it meets one again, and never its neighbour.
-    place = (place + GET_STEP) % count;
-    const total = reader.totalCentsOf(ids[place]);
-    if (total !== totalCentsOf(place)) throw new Error(`${name} read another order`);
+  if (reading === "get") {
+    let place = 0;
+    const call = () => {
+      place = (place + GET_STEP) % ids.length;
+      getOne(reader, ids, place);
+    };
+    const slice = () => {
+      for (let i = 0; i < gets; i++) call();
+      return gets;
+    };
+    return { name, call, slice, close };
   }
+  const readAll = reading === "replay"
+    ? checking(() => reader.sumTotals(), totalCentsUpTo(ids.length))
+    : reading === "scan"
+    ? checking(() => reader.sumClocks(), clocksUpTo(ids.length))
+    : () => reader.check();
+  const slice = () => {
+    readAll();
+    return ids.length;
+  };
+  return { name, slice, close };
+}
 
-  switch (reading) {
-    case "get":
-      return {
-        name,
-        call,
-        slice() {
-          for (let i = 0; i < gets; i++) call();
-          return gets;
-        },
-        close,
-      };
-    case "replay": {
-      const expected = totalCentsUpTo(count);
-      return {
-        name,
-        slice() {
-          assert.equal(reader.sumTotals(), expected);
-          return count;
-        },
-        close,
-      };
-    }
-    case "scan": {
-      const expected = clocksUpTo(count);
-      return {
-        name,
-        slice() {
-          assert.equal(reader.sumClocks(), expected);
-          return count;
-        },
-        close,
-      };
-    }
-    case "open":
-      return {
-        name,
-        // Ready means that it has answered something.
-        slice() {
-          reader = open();
-          call();
-          return count;
-        },
-        rest: () => reader.close(),
-        close,
-      };
-    case "verify":
-      return {
-        name,
-        slice() {
-          reader.check();
-          return count;
-        },
-        close,
-      };
+/** Opens again and again. Open means that it has answered something. */
+function makeOpener(name: string, ids: readonly string[], open: () => EventReader): Subject {
+  let reader: EventReader | undefined;
+  const close = () => {
+    reader?.close();
+    reader = undefined;
+  };
+  const slice = () => {
+    reader = open();
+    getOne(reader, ids, 0);
+    return ids.length;
+  };
+  return { name, slice, rest: close, close };
+}
+
+function getOne(reader: EventReader, ids: readonly string[], place: number): void {
+  if (reader.totalCentsOf(ids[place]) !== totalCentsOf(place)) {
+    throw new Error(`Event ${ids[place]} came back as another one`);
   }
 }
 
-/** A prime, far larger than a page of events and no divisor of any size in use. */
+function checking(read: () => number, expected: number): () => void {
+  return () => assert.equal(read(), expected, "a reader saw what was written");
+}
+
+/** A prime, so that every event is met before one is met again, and never next to the last one. */
 const GET_STEP = 48_271;

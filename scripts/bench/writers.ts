@@ -1,5 +1,7 @@
 /**
- * Those who write, as contestants: each goes on from slice to slice with the next orders.
+ * Those who write, as contestants: each goes on from slice to slice with the next orders. Between its
+ * turns, off the clock, it makes its files durable, so that nobody's sync has to wait for pages that
+ * somebody else has left behind.
  *
  * @module
  */
@@ -53,6 +55,10 @@ export class JournalWriter implements Subject {
     const start = this.#next;
     while (this.#next - start < this.#eventsPerSlice) this.call();
     return this.#next - start;
+  }
+
+  rest(): void {
+    this.#store.sync();
   }
 
   bytesPerEvent(): number {
@@ -114,6 +120,10 @@ export class TableWriter implements Subject {
     const start = this.#next;
     while (this.#next - start < this.#eventsPerSlice) this.call();
     return this.#next - start;
+  }
+
+  rest(): void {
+    this.#table.settle();
   }
 
   close(): void {

@@ -1,0 +1,192 @@
+/**
+ * The process and the terminal: the one file of the command that knows it is a process.
+ *
+ * Everything else asks a {@linkcode Host}, so a test can hand in another one. Writing is synchronous
+ * and complete: when a call returns, the bytes have left, and nothing is lost when the process ends.
+ *
+ * @module
+ */
+import { closeSync, createReadStream, fstatSync, openSync, writeSync } from "node:fs";
+import process from "node:process";
+import { setImmediate, setTimeout } from "node:timers";
+
+/** What a command needs of the world around it. */
+export interface Host {
+  /** The command line, without the program's name. */
+  readonly args: readonly string[];
+  /** Whether somebody types the input. */
+  readonly isInputTerminal: boolean;
+  /** Whether somebody watches standard error. */
+  readonly isErrorTerminal: boolean;
+  /** Columns of that terminal. */
+  readonly errorColumns: number;
+  /**
+   * Writes all of `text` to standard output.
+   *
+   * @throws {OutputClosedError} when nobody reads it any more.
+   */
+  writeOut(text: string): void;
+  /** Writes all of `text` to standard error. That nobody reads it is no error. */
+  writeError(text: string): void;
+  /**
+   * Opens a file, or standard input for `"-"`.
+   *
+   * @throws {Error} of the runtime when it cannot be opened.
+   */
+  openInput(path: string): Input;
+  /** Milliseconds on a clock that does not jump. */
+  nowMs(): number;
+  /** Waits; an abort ends the wait early, without an error. */
+  sleep(durationMs: number, signal: AbortSignal): Promise<void>;
+  /** Lets everything that is due happen, a signal of the system above all. */
+  turn(): Promise<void>;
+  /** Turns the next Ctrl-C, or request to end, into an abort. The one after that ends the process. */
+  catchInterrupt(): Interrupt;
+}
+
+/** Bytes to read from start to end. */
+export interface Input {
+  /** How messages call it. */
+  readonly name: string;
+  /** Bytes there are; `undefined` when nobody knows. */
+  readonly size: number | undefined;
+  /** The bytes, piece by piece. Ends early, without an error, when `signal` aborts. */
+  chunks(signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** A caught interrupt. Disposing it gives the signals back to the system. */
+export interface Interrupt extends Disposable {
+  /** Aborted by the first signal. */
+  readonly signal: AbortSignal;
+}
+
+/** Nobody reads standard output any more, as behind `| head`. The command has nothing left to do. */
+export class OutputClosedError extends Error {
+  /** The class, for messages and logs. */
+  override readonly name = "OutputClosedError";
+}
+
+/** Ends this process. */
+export function exit(code: number): never {
+  process.exit(code);
+}
+
+/** The process we are. */
+export function processHost(): Host {
+  return {
+    args: process.argv.slice(2),
+    isInputTerminal: process.stdin.isTTY === true,
+    isErrorTerminal: process.stderr.isTTY === true,
+    errorColumns: process.stderr.columns ?? 80,
+    writeOut(text) {
+      try {
+        writeAll(STDOUT, text);
+      } catch (error) {
+        if (codeOf(error) === "EPIPE") throw new OutputClosedError("standard output is closed");
+        throw error;
+      }
+    },
+    writeError(text) {
+      try {
+        writeAll(STDERR, text);
+      } catch (error) {
+        if (codeOf(error) !== "EPIPE") throw error;
+      }
+    },
+    openInput,
+    nowMs: () => performance.now(),
+    sleep,
+    turn: () => new Promise((resolve) => setImmediate(resolve)),
+    catchInterrupt,
+  };
+}
+
+const STDOUT = 1;
+const STDERR = 2;
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+/** Large enough that the cost is per byte, small enough to be nothing. */
+const CHUNK_SIZE = 256 << 10;
+const encoder = new TextEncoder();
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+function writeAll(fd: number, text: string): void {
+  const bytes = encoder.encode(text);
+  for (let start = 0; start < bytes.byteLength;) {
+    try {
+      start += writeSync(fd, bytes, start);
+    } catch (error) {
+      // Whoever shares the pipe may have made it non-blocking. Then a full one is no failure.
+      if (codeOf(error) !== "EAGAIN" && codeOf(error) !== "EWOULDBLOCK") throw error;
+      Atomics.wait(pause, 0, 0, 2);
+    }
+  }
+}
+
+function openInput(path: string): Input {
+  if (path === "-") {
+    return {
+      name: "standard input",
+      size: undefined,
+      chunks: (signal) => chunksOf(process.stdin, signal),
+    };
+  }
+  // Opened here and not by the stream, so that a missing file is an error now.
+  const fd = openSync(path, "r");
+  const info = fstatSync(fd);
+  if (info.isDirectory()) {
+    closeSync(fd);
+    throw Object.assign(new Error(`"${path}" is a directory`), { code: "EISDIR" });
+  }
+  return {
+    name: path,
+    size: info.isFile() ? info.size : undefined,
+    chunks: (signal) => chunksOf(createReadStream(path, { fd, highWaterMark: CHUNK_SIZE }), signal),
+  };
+}
+
+async function* chunksOf(
+  stream: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncIterable<Uint8Array> {
+  const iterator = stream[Symbol.asyncIterator]();
+  const aborted = new Promise<undefined>((resolve) => {
+    if (signal?.aborted) resolve(undefined);
+    signal?.addEventListener("abort", () => resolve(undefined), { once: true });
+  });
+  for (;;) {
+    // Input may never come, so the wait for it must not outlast the interrupt.
+    const next = await Promise.race([iterator.next(), aborted]);
+    if (next === undefined || next.done === true) return;
+    yield next.value;
+  }
+}
+
+function sleep(durationMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(end, durationMs);
+    signal.addEventListener("abort", end);
+    function end(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    }
+  });
+}
+
+function catchInterrupt(): Interrupt {
+  const controller = new AbortController();
+  function abort(): void {
+    release();
+    controller.abort();
+  }
+  function release(): void {
+    for (const name of SIGNALS) process.off(name, abort);
+  }
+  for (const name of SIGNALS) process.on(name, abort);
+  return { signal: controller.signal, [Symbol.dispose]: release };
+}
+
+function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null)?.code;
+}

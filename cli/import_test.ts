@@ -1,0 +1,247 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { Store, verifyJournal } from "../mod.ts";
+import { inTempDir, parseLines, runHere, startProcess } from "../tests/command.ts";
+
+function line(n: number, more: Record<string, unknown> = {}): string {
+  return JSON.stringify({ entity: `order:${n % 10}`, scope: "shop", payload: { n }, ...more });
+}
+
+function lines(count: number, more: (n: number) => Record<string, unknown> = () => ({})): string[] {
+  return Array.from({ length: count }, (_, n) => line(n, more(n)));
+}
+
+/** The `n` of each event, in commit order. */
+function imported(dir: string): number[] {
+  using store = Store.openReadOnly(dir);
+  return store.query({ scope: "shop" }).map((event) => (event.payload as { n: number }).n);
+}
+
+test("import appends one event for each line, in order and in groups", async () => {
+  await inTempDir(async (dir) => {
+    const file = `${dir}/events.ndjson`;
+    writeFileSync(file, lines(1000).join("\n"));
+    const { code, out, err } = await runHere(["import", `${dir}/journal`, file]);
+    assert.equal(code, 0, err);
+    assert.match(out, /^1,000 events imported from 1,000 lines in .* events\/s\n$/);
+    assert.deepEqual(imported(`${dir}/journal`), Array.from({ length: 1000 }, (_, n) => n));
+    assert.equal(verifyJournal(`${dir}/journal`).intact, true);
+  });
+});
+
+test("import reads standard input, skips blank lines, and takes any line end", async () => {
+  await inTempDir(async (dir) => {
+    const input = `\n${line(0)}\r\n  \n${line(1)}`;
+    const { code, out } = await runHere(["import", dir, "-", "--json"], { input });
+    assert.equal(code, 0);
+    const { elapsedMs, ...facts } = JSON.parse(out);
+    assert.deepEqual(facts, { lines: 4, imported: 2, known: 0, interrupted: false });
+    assert.equal(typeof elapsedMs, "number");
+    assert.deepEqual(imported(dir), [0, 1]);
+  });
+});
+
+test("import stores every field of a line", async () => {
+  await inTempDir(async (dir) => {
+    const cause = "0196f3b2-8c00-7abc-8def-0123456789ab";
+    const input = line(0, {
+      kind: "F:001",
+      key: "k",
+      tags: ["a"],
+      causationId: cause,
+      correlationId: null,
+      lane: 3,
+      payload: { n: 0, bytes: { $bytes: "AAEC" } },
+    });
+    assert.equal((await runHere(["import", dir], { input })).code, 0);
+    using store = Store.openReadOnly(dir);
+    const [event] = store.query({ entity: "order:0" });
+    assert.equal(event.kind, 0xf001);
+    assert.deepEqual(event.tags, ["a"]);
+    assert.equal(event.causationId, cause);
+    assert.equal(event.correlationId, event.eventId);
+    assert.equal(event.lane, 3);
+    assert.deepEqual(event.payload, { n: 0, bytes: new Uint8Array([0, 1, 2]) });
+  });
+});
+
+test("import refuses a bad line, names it, and writes nothing of its group", async () => {
+  const cases: [string, string, RegExp][] = [
+    ['{"entity":', "BAD_LINE", /it is not JSON/],
+    ["[1]", "BAD_LINE", /it is not a JSON object/],
+    [line(0, { paylod: 1 }), "BAD_LINE", /there is no field "paylod"; there are entity, scope/],
+    ['{"entity":"e","scope":"s"}', "BAD_LINE", /the field "payload" is missing/],
+    ['{"scope":"s","payload":1}', "BAD_LINE", /the field "entity" is missing/],
+    [line(0, { entity: 5 }), "BAD_LINE", /the field "entity" is a number and not a string/],
+    [line(0, { tags: ["a", 1] }), "BAD_LINE", /"tags" is an array and not an array of nothing but/],
+    [line(0, { key: null }), "BAD_LINE", /the field "key" is null/],
+    [line(0, { lane: "1" }), "BAD_LINE", /the field "lane" is a string and not a number/],
+    [line(0, { kind: "F001" }), "BAD_LINE", /write "F:001"/],
+    [line(0, { payload: { $bytes: "%" } }), "BAD_LINE", /stands for no value/],
+    [line(0, { entity: "a/b" }), "COORDINATE", /the entity contains "\/"/],
+    [line(0, { kind: "0:001" }), "RESERVED_KIND", /reserved/],
+    [line(0, { tags: [""] }), "TAG", /it is empty/],
+    [line(0, { causationId: "x" }), "ID", /UUID/],
+    [line(0, { lane: -1 }), "BAD_LINE", /lane/],
+  ];
+  for (const [bad, code, reason] of cases) {
+    await inTempDir(async (dir) => {
+      const all = lines(600);
+      all[299] = bad;
+      const ran = await runHere(["import", dir, "--json"], { input: all.join("\n") });
+      assert.equal(ran.code, 1, bad);
+      assert.equal(ran.out, "");
+      const { error } = parseLines(ran.err).at(-1) as { error: Record<string, unknown> };
+      assert.match(error.reason as string, reason);
+      const { line, lines: before, imported: count, known } = error;
+      assert.deepEqual({ code: error.code, line, before, count, known }, {
+        code,
+        line: 300,
+        before: 256,
+        count: 256,
+        known: 0,
+      });
+      assert.deepEqual(imported(dir), Array.from({ length: 256 }, (_, n) => n));
+      assert.equal(verifyJournal(dir).intact, true);
+    });
+  }
+});
+
+test("import says in words which line was bad and how far it came", async () => {
+  await inTempDir(async (dir) => {
+    const all = lines(300);
+    all[299] = "{}";
+    const { code, err } = await runHere(["import", dir], { input: all.join("\n") });
+    assert.equal(code, 1);
+    assert.match(
+      err,
+      /Cannot import line 300: the field "payload" is missing\. Nothing of its group, lines 257 to 300, was written\. Before: 256 events imported from 256 lines$/m,
+    );
+  });
+});
+
+test("import names a line that is not UTF-8", async () => {
+  await inTempDir(async (dir) => {
+    const file = `${dir}/events.ndjson`;
+    writeFileSync(file, new Uint8Array([0x22, 0xff, 0x22]));
+    const { code, err } = await runHere(["import", `${dir}/journal`, file]);
+    assert.equal(code, 1);
+    assert.match(err, /Cannot import line 1: it is not UTF-8/);
+  });
+});
+
+test("import makes nothing when the file is not there", async () => {
+  await inTempDir(async (dir) => {
+    const ran = startProcess(["import", `${dir}/journal`, `${dir}/absent`]);
+    const { code, err } = await ran.ended;
+    assert.equal(code, 1);
+    assert.match(err, /Cannot read ".*absent": there is no such file/);
+    assert.equal((await runHere(["stats", `${dir}/journal`])).code, 1);
+  });
+});
+
+test("import takes lines with and without keys side by side, and repeated keys once", async () => {
+  await inTempDir(async (dir) => {
+    const input = lines(100, (n) => n % 5 < 3 ? { key: `k${Math.floor(n / 2)}` } : {}).join("\n");
+    const first = await runHere(["import", dir, "--json"], { input });
+    assert.equal(first.code, 0, first.err);
+    const { imported: count, known } = JSON.parse(first.out);
+    assert.equal(count + known, 100);
+    const keyed = new Set(parseLines(input).flatMap(({ key }) => key ?? [])).size;
+    assert.equal(count, 40 + keyed);
+    assert.equal(imported(dir).length, count);
+  });
+});
+
+test("importing keyed lines again adds only what is missing", async () => {
+  await inTempDir(async (dir) => {
+    const all = lines(1000, (n) => ({ key: `k${n}` }));
+    await runHere(["import", dir], {
+      input: [...all.slice(0, 300), ...all.slice(500, 520)].join("\n"),
+    });
+    const { code, out } = await runHere(["import", dir, "--json"], { input: all.join("\n") });
+    assert.equal(code, 0);
+    assert.equal(JSON.parse(out).imported, 680);
+    assert.equal(JSON.parse(out).known, 320);
+    assert.equal(new Set(imported(dir)).size, 1000);
+    assert.equal(imported(dir).length, 1000);
+  });
+});
+
+test("import writes lines that are larger than any batch", async () => {
+  await inTempDir(async (dir) => {
+    const big = line(1, { payload: { n: 1, text: "x".repeat(20 << 20) } });
+    const medium = (n: number) => line(n, { payload: { n, text: "x".repeat(700_000) } });
+    const input = [line(0), big, medium(2), medium(3), medium(4), line(5)].join("\n");
+    const { code, err } = await runHere(["import", dir], { input });
+    assert.equal(code, 0, err);
+    assert.deepEqual(imported(dir), [0, 1, 2, 3, 4, 5]);
+  });
+});
+
+test("import shows progress on a terminal, and only there", async () => {
+  await inTempDir(async (dir) => {
+    const file = `${dir}/events.ndjson`;
+    writeFileSync(file, lines(3000).join("\n"));
+    const shown = await runHere(["import", `${dir}/a`, file], { host: { isErrorTerminal: true } });
+    assert.match(shown.err, /Importing: [\d,]+ events, [\d,]+\/s, \d+ %/);
+    const silent = await runHere(["import", `${dir}/b`, file]);
+    assert.doesNotMatch(silent.err, /Importing/);
+  });
+});
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  test(`import ends behind a whole group on ${signal}, and says how far it came`, async () => {
+    await inTempDir(async (dir) => {
+      const running = startProcess(["import", dir]);
+      let stopped = false;
+      running.ended.then(() => stopped = true);
+      // More than it can be done with: it has to be interrupted at work.
+      const feeding = (async () => {
+        for (let start = 0; !stopped && start < 5_000_000; start += 1000) {
+          const text = Array.from({ length: 1000 }, (_, i) => `${line(start + i)}\n`).join("");
+          if (!running.child.stdin.write(text)) {
+            await new Promise((resolve) => {
+              running.child.stdin.once("drain", resolve);
+              running.ended.then(resolve);
+            });
+          }
+        }
+      })();
+      await running.until(({ err }) => err.includes("began a new journal"));
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      running.signal(signal);
+      const { code, out, err } = await running.ended;
+      await feeding;
+      assert.equal(code, 130, err);
+      assert.equal(out, "");
+      const said = /interrupted\. ([\d,]+) events imported from ([\d,]+) lines/.exec(err);
+      assert.ok(said, err);
+      const count = Number(said[1].replaceAll(",", ""));
+      assert.equal(Number(said[2].replaceAll(",", "")), count);
+      assert.match(err, new RegExp(`go on with line ${count + 1},`));
+      assert.deepEqual(imported(dir), Array.from({ length: count }, (_, n) => n));
+
+      const report = verifyJournal(dir);
+      assert.deepEqual(report.findings, []);
+      using store = Store.open(dir);
+      assert.deepEqual(store.openReport.repairs, [], "it was closed cleanly");
+    });
+  });
+}
+
+test("import writes what it has when it is interrupted while it waits for input", async () => {
+  await inTempDir(async (dir) => {
+    const running = startProcess(["import", dir, "--json"]);
+    await running.until(({ err }) => err.includes('"began"'));
+    running.child.stdin.write(`${line(0)}\n${line(1)}\n{"entity":"half a li`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    running.signal("SIGINT");
+    const { code, out } = await running.ended;
+    assert.equal(code, 130);
+    const { lines, imported: count, interrupted } = JSON.parse(out);
+    assert.deepEqual({ lines, count, interrupted }, { lines: 2, count: 2, interrupted: true });
+    assert.deepEqual(imported(dir), [0, 1]);
+  });
+});

@@ -1,0 +1,158 @@
+/**
+ * Groups of lines: the unit an import writes in.
+ *
+ * A group is written as one batch: all of it, or nothing. It ends after 256 lines or 1 MiB of them,
+ * and where lines with a key and lines without meet, because a batch has keys on all items or on none.
+ * A line whose key is known is counted and left out before it gets into a group, so importing the same
+ * keyed lines again after an interruption adds just what is missing.
+ *
+ * @module
+ */
+import {
+  BatchError,
+  CorruptionError,
+  OperationKey,
+  type Store,
+  StoreError,
+  StoreIoError,
+  WriterCrashedError,
+} from "../mod.ts";
+import { type ImportItem, LineError, parseImportLine } from "./import_line.ts";
+import { type Line, LineTooLongError } from "./line_splitter.ts";
+
+/** As many as a store takes in one batch by default. */
+const GROUP_LINES_MAX = 256;
+/**
+ * Bytes of the lines of a group. MessagePack is at most three times as large as the JSON it stands for
+ * (`1.5` takes nine bytes), which leaves a group far below what a batch may have.
+ */
+const GROUP_BYTES_MAX = 1 << 20;
+/** The domain of the operation that a plain idempotency key names. */
+const KEY_DOMAIN = "batpak.idempotency";
+
+/** Gathers lines into groups and writes them. */
+export class Importer {
+  /** Lines that have been dealt with, all of them and all before them. */
+  lines = 0;
+  /** Events that were appended. */
+  imported = 0;
+  /** Lines whose key was known. */
+  known = 0;
+  /** The line that is being dealt with. */
+  current = 0;
+  readonly #store: Store;
+  #items: ImportItem[] = [];
+  /** The line of each item. */
+  #numbers: number[] = [];
+  readonly #keys = new Set<string>();
+  #bytes = 0;
+  #knownInGroup = 0;
+
+  /** @param store where the groups go. */
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Takes a line, and says whether a group was written. */
+  add({ number, bytes }: Line): boolean {
+    this.current = number;
+    const item = parseImportLine(bytes);
+    if (item === undefined) return this.#pass(number);
+    const key = item.idempotencyKey;
+    if (key !== undefined && this.#isKnown(key)) {
+      this.#knownInGroup++;
+      return this.#pass(number);
+    }
+    let wrote = false;
+    if (
+      this.#items.length > 0 &&
+      (this.#bytes + bytes.byteLength > GROUP_BYTES_MAX ||
+        (key === undefined) !== (this.#keys.size === 0))
+    ) {
+      this.#write(number - 1);
+      wrote = true;
+    }
+    this.#items.push(item);
+    this.#numbers.push(number);
+    this.#bytes += bytes.byteLength;
+    if (key !== undefined) this.#keys.add(key);
+    if (this.#items.length < GROUP_LINES_MAX) return wrote;
+    this.#write(number);
+    return true;
+  }
+
+  /** Writes what has been gathered. */
+  flush(): void {
+    this.#write(this.current);
+  }
+
+  /** A line that adds nothing. Many of them are a group too: the caller gets its turn. */
+  #pass(number: number): boolean {
+    if (this.#items.length > 0) return false;
+    this.#finish(number);
+    return number % GROUP_LINES_MAX === 0;
+  }
+
+  /** An event appended under a key has the id that is computed from it. */
+  #isKnown(key: string): boolean {
+    return this.#keys.has(key) ||
+      this.#store.get(OperationKey.of(KEY_DOMAIN, [key.toWellFormed()]).id) !== undefined;
+  }
+
+  #write(lastLine: number): void {
+    const items = this.#items;
+    if (items.length === 1) {
+      // One event may be larger than any batch.
+      const [{ entity, scope, kind, payload, ...options }] = items;
+      this.#store.append({ entity, scope }, kind, payload, options);
+    } else if (items.length > 1) {
+      this.#store.appendBatch(items);
+    }
+    this.imported += items.length;
+    this.#finish(lastLine);
+  }
+
+  #finish(lastLine: number): void {
+    this.lines = lastLine;
+    this.known += this.#knownInGroup;
+    this.#knownInGroup = 0;
+    this.#items = [];
+    this.#numbers = [];
+    this.#keys.clear();
+    this.#bytes = 0;
+  }
+
+  /** The line that is to blame for an error, and what is wrong with it; `undefined` when none is. */
+  blame(error: unknown): Blame | undefined {
+    const lastOfGroup = this.#numbers.at(-1) ?? 0;
+    if (error instanceof LineError) {
+      return { line: this.current, groupEnd: this.current, cause: error };
+    }
+    if (error instanceof LineTooLongError) {
+      return { line: error.line, groupEnd: error.line, cause: error };
+    }
+    if (error instanceof BatchError) {
+      return { line: this.#numbers[error.index], groupEnd: lastOfGroup, cause: error.cause };
+    }
+    if (this.#items.length !== 1 || isAboutStore(error)) return undefined;
+    return { line: lastOfGroup, groupEnd: lastOfGroup, cause: error };
+  }
+}
+
+/** Whose fault it was that a group could not be written. */
+export interface Blame {
+  /** The line. */
+  readonly line: number;
+  /** The last line that was not written because of it. */
+  readonly groupEnd: number;
+  /** What is wrong with it. */
+  readonly cause: unknown;
+}
+
+/** Whether an error of an append says nothing about the event. */
+function isAboutStore(error: unknown): boolean {
+  return !(error instanceof StoreError || error instanceof TypeError ||
+    error instanceof RangeError) ||
+    error instanceof StoreIoError || error instanceof WriterCrashedError ||
+    error instanceof CorruptionError;
+}

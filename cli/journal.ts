@@ -1,0 +1,77 @@
+/**
+ * Opening a journal for a command.
+ *
+ * @module
+ */
+import { EventId, IoFault, type ReadOnlyStore, Store, StoreIoError } from "../mod.ts";
+import { CommandError } from "./errors.ts";
+import { formatBytes, type Output } from "./output.ts";
+
+/** The most payload bytes an event may have; as much as the format allows. */
+const EVENT_BYTES_MAX = 64 << 20;
+/** The most payload bytes of a batch; as much as the store allows. */
+const BATCH_BYTES_MAX = 16 << 20;
+
+/**
+ * Opens a journal for reading, beside whoever writes to it.
+ *
+ * @throws {CommandError} when there is none; no directory is made.
+ */
+export function openForReading(dir: string): ReadOnlyStore {
+  let store: ReadOnlyStore;
+  try {
+    store = Store.openReadOnly(dir);
+  } catch (error) {
+    if (isMissing(error)) throw noJournal(dir, "the directory does not exist");
+    throw error;
+  }
+  if (store.storeId === EventId.NIL) {
+    store.close();
+    throw noJournal(dir, "the directory holds none");
+  }
+  return store;
+}
+
+/** Opens a journal for writing, begins one when there is none, and says what else it did. */
+export function openForWriting(dir: string, output: Output): Store {
+  const store = Store.open(dir, {
+    singleAppendMaxBytes: EVENT_BYTES_MAX,
+    batch: { maxBytes: BATCH_BYTES_MAX },
+  });
+  const { segments, repairs, oddities } = store.openReport;
+  if (segments === 0) {
+    output.note(`batpak: began a new journal in ${store.dir}`, {
+      note: "began",
+      dir: store.dir,
+      storeId: store.storeId,
+    });
+  }
+  for (const repair of repairs) {
+    const { segmentId, offset, size, reason, quarantine } = repair;
+    output.note(
+      `batpak: repaired the end of segment ${segmentId}: ${formatBytes(size)} from offset ` +
+        `${offset} were no whole event (${reason}); they are kept in ${quarantine}`,
+      { note: "repaired", ...repair },
+    );
+  }
+  for (const oddity of oddities) {
+    output.note(`batpak: ${oddity}`, { note: "odd", message: oddity });
+  }
+  return store;
+}
+
+/** The error for a directory without a journal. */
+export function noJournal(dir: string, reason: string): CommandError {
+  return new CommandError(
+    "NO_JOURNAL",
+    `Cannot read a journal in "${dir}": ${reason}; "batpak append" and "batpak import" begin one`,
+    { facts: { dir } },
+  );
+}
+
+/** Whether the failure is that there is no journal, or not even a directory. */
+export function isMissing(error: unknown): boolean {
+  const fault = error instanceof StoreIoError ? error.fault : error;
+  return fault instanceof IoFault && fault.code === "ENOENT" &&
+    (fault.op === "canonicalize" || fault.op === "list" || fault.path.endsWith("/store.meta"));
+}

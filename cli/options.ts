@@ -1,0 +1,145 @@
+/**
+ * Options that several commands share, and how their values are read. A value that is wrong is refused
+ * here, with its flag and what would be right, before anything is opened.
+ *
+ * @module
+ */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { EventId, EventKind, Region, type StoredEvent, validateCoordinate } from "../mod.ts";
+
+/** The filters of the commands that select events. */
+export interface FilterFlags {
+  readonly entity?: string;
+  readonly scope?: string;
+  readonly kind?: EventKind;
+  readonly category?: number;
+  readonly tag?: readonly string[];
+  readonly lane?: number;
+  readonly system?: true;
+}
+
+/** Which events a command is about. */
+export interface Selection {
+  readonly region: Region;
+  /** Whether the event is one to show. The region says nothing about the store's own events. */
+  includes(event: StoredEvent): boolean;
+}
+
+/** The largest number that goes into 32 bits. */
+export const U32_MAX = 0xffff_ffff;
+
+/** Adds `--json`, which every command has. */
+export function addJsonOption(command: Command): Command {
+  return command.option("--json", "write for programs: JSON, also for errors");
+}
+
+/** Adds the filters. */
+export function addFilterOptions(command: Command): Command {
+  return command
+    .option("--entity <prefix>", "this entity, and those below it: user selects user:1", prefix)
+    .option("--scope <scope>", "exactly this scope", scopeFilter)
+    .addOption(
+      new Option("--kind <kind>", 'exactly this kind, as "F:001" or "0xF001"')
+        .argParser(kindOf).conflicts("category"),
+    )
+    .option("--category <digit>", "all kinds of this category, one hexadecimal digit", categoryOf)
+    .option("--tag <tag>", "this tag; give it again for events that have all of them", collectTag)
+    .option("--lane <number>", "exactly this lane", wholeNumber(0, U32_MAX))
+    .option("--system", "also the store's own events, unless --kind or --category ask already");
+}
+
+/** What the filters select. */
+export function selectionOf(flags: FilterFlags): Selection {
+  const { entity, scope, kind, category, lane, tag } = flags;
+  const region = Region.from({ entity, scope, kind, category, lane, tags: tag });
+  const showsAll = flags.system === true || kind !== undefined || category !== undefined;
+  return {
+    region,
+    includes: (event) => showsAll || !EventKind.isReserved(event.kind),
+  };
+}
+
+/** Reads a whole number of `min` to `max`. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const number = /^\d{1,16}$/.test(text) ? Number(text) : NaN;
+    if (!(number >= min && number <= max)) {
+      const range = max === Number.MAX_SAFE_INTEGER ? `at least ${min}` : `${min} to ${max}`;
+      throw new InvalidArgumentError(`Give a whole number, ${range}.`);
+    }
+    return number;
+  };
+}
+
+/** Reads a place in the journal. */
+export const sequenceOf: (text: string) => number = wholeNumber(0, Number.MAX_SAFE_INTEGER);
+
+/** Reads a kind. */
+export function kindOf(text: string): EventKind {
+  return checked(() => EventKind.parse(text));
+}
+
+/** Reads a kind that may be appended. */
+export function appendableKindOf(text: string): EventKind {
+  return checked(() => {
+    const kind = EventKind.parse(text);
+    return EventKind.custom(EventKind.category(kind), EventKind.typeId(kind));
+  });
+}
+
+/** Reads an id. */
+export function eventIdOf(text: string): EventId {
+  return checked(() => EventId.parse(text));
+}
+
+/** Reads an entity. */
+export function entityOf(text: string): string {
+  checked(() => validateCoordinate(text, "scope"));
+  return text;
+}
+
+/** Reads a scope. */
+export function scopeOf(text: string): string {
+  checked(() => validateCoordinate("entity", text));
+  return text;
+}
+
+/** Reads one more tag. */
+export function collectTag(text: string, tags: readonly string[] = []): readonly string[] {
+  return checked(() => {
+    Region.from({ tags: [...tags, text] });
+    return [...tags, text];
+  });
+}
+
+function prefix(text: string): string {
+  checked(() => Region.entity(text));
+  return text;
+}
+
+function scopeFilter(text: string): string {
+  checked(() => Region.scope(text));
+  return text;
+}
+
+/** One digit is hexadecimal, as in a kind; 10 to 15 can only be meant as decimal. */
+function categoryOf(text: string): number {
+  const category = /^(?:0x)?[0-9a-f]$/i.test(text)
+    ? Number.parseInt(text, 16)
+    : /^1[0-5]$/.test(text)
+    ? Number(text)
+    : NaN;
+  if (Number.isNaN(category)) {
+    throw new InvalidArgumentError('Give one hexadecimal digit: "F" for all kinds like F:001.');
+  }
+  return category;
+}
+
+/** Turns a refusal of the library into one of the command line, which names the flag. */
+function checked<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new InvalidArgumentError(`${error instanceof Error ? error.message : String(error)}.`);
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * `batpak stats`: what a journal holds.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import { EventKind, type ReadOnlyStore } from "../mod.ts";
+import { openForReading } from "./journal.ts";
+import { addJsonOption } from "./options.ts";
+import { formatBytes, formatCount } from "./output.ts";
+import type { Session } from "./session.ts";
+
+interface KindCount {
+  readonly kind: string;
+  /** What the library calls it, when it has a name. */
+  readonly name?: string;
+  readonly count: number;
+}
+
+/** Adds the command to the program. */
+export function addStatsCommand(program: Command, session: Session): void {
+  const command = program
+    .command("stats")
+    .summary("count events, segments and bytes")
+    .description("Prints how many events, entities, segments and bytes there are, and the kinds.")
+    .argument("<dir>", "the journal's directory");
+  addJsonOption(command).action((dir: string) => {
+    using store = openForReading(dir);
+    const { eventCount, entityCount, nextSequence, segmentCount, logBytes, indexBytes } = store
+      .stats();
+    const kinds = countKinds(store);
+    const { dir: path, storeId } = store;
+    if (session.output.json) {
+      session.output.record({
+        dir: path,
+        storeId,
+        eventCount,
+        entityCount,
+        nextSequence,
+        segmentCount,
+        logBytes,
+        indexBytes,
+        kinds,
+      });
+      return;
+    }
+    session.output.text(columns([
+      ["journal", storeId],
+      ["directory", path],
+      ["events", formatCount(eventCount)],
+      ["entities", formatCount(entityCount)],
+      ["next sequence", formatCount(nextSequence)],
+      ["segments", formatCount(segmentCount)],
+      ["log", formatBytes(logBytes)],
+      ["index in memory", formatBytes(indexBytes)],
+    ]));
+    session.output.text("");
+    session.output.text(columns([
+      ["kind", "events"],
+      ...kinds.map(({ kind, name, count }) => [
+        name === undefined ? kind : `${kind} ${name}`,
+        formatCount(count),
+      ]),
+    ]));
+  });
+}
+
+function countKinds(store: ReadOnlyStore): KindCount[] {
+  const counts = new Map<EventKind, number>();
+  for (const { kind } of store.events()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => a - b).map(([kind, count]) => {
+    const name = NAMES.get(kind);
+    return { kind: EventKind.format(kind), ...(name !== undefined && { name }), count };
+  });
+}
+
+/** Names for the kinds that have one. */
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(EventKind).flatMap(([name, kind]) =>
+    typeof kind === "number" ? [[kind, name]] : []
+  ),
+);
+
+/** Rows of two cells, the second ones below each other. */
+function columns(rows: readonly (readonly string[])[]): string {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return rows.map(([label, value]) => `${label.padEnd(width)}  ${value}`).join("\n");
+}

@@ -1,0 +1,78 @@
+/**
+ * `batpak verify`: whether every byte of a journal is as it was written.
+ *
+ * @module
+ */
+import type { Command } from "commander";
+import { type Finding, verifyJournal, type VerifyReport } from "../mod.ts";
+import { ExitCode } from "./errors.ts";
+import type { Host } from "./host.ts";
+import { isMissing, noJournal } from "./journal.ts";
+import { addJsonOption } from "./options.ts";
+import { formatBytes, formatCount, plural } from "./output.ts";
+import { Progress } from "./progress.ts";
+import type { Session } from "./session.ts";
+
+/** Adds the command to the program. */
+export function addVerifyCommand(program: Command, session: Session): void {
+  const command = program
+    .command("verify")
+    .summary("check every byte: checksums, hashes, chains, sequence")
+    .description(
+      "Reads the whole journal, changes nothing, and prints each finding with its segment, offset and " +
+        "reason. Exits with 3 when the journal is damaged. An end cut short by a crash is reported " +
+        "too, but is no damage: the next open for writing repairs it.",
+    )
+    .argument("<dir>", "the journal's directory");
+  addJsonOption(command).action((dir: string) => {
+    const { host, output } = session;
+    const report = verify(host, dir);
+    if (!report.intact) session.exitCode = ExitCode.DAMAGE;
+    if (output.json) {
+      output.record(report);
+      return;
+    }
+    for (const finding of report.findings) output.text(describeFinding(finding));
+    const more = report.findingCount - report.findings.length;
+    if (more > 0) output.text(`… and ${plural(more, "finding")} more`);
+    output.text(describeReport(report));
+  });
+}
+
+function verify(host: Host, dir: string): VerifyReport {
+  let progress: Progress | undefined;
+  let report: VerifyReport;
+  try {
+    report = verifyJournal(dir, {
+      onProgress({ bytes, totalBytes, events }) {
+        progress ??= new Progress(host, { label: "Verifying:", unit: "events", totalBytes });
+        progress.update({ count: events, bytes });
+      },
+    });
+  } catch (error) {
+    if (isMissing(error)) throw noJournal(dir, "the directory does not exist");
+    throw error;
+  } finally {
+    progress?.clear();
+  }
+  if (report.segments === 0 && report.storeId === undefined) {
+    throw noJournal(dir, "the directory holds none");
+  }
+  return report;
+}
+
+function describeFinding({ file, offset, type, reason, globalSequence }: Finding): string {
+  const event = globalSequence === undefined ? "" : ` (event at sequence ${globalSequence})`;
+  return `${file}, offset ${offset}, ${type}: ${reason}${event}`;
+}
+
+function describeReport(report: VerifyReport): string {
+  const { intact, events, segments, chains, bytes, erased, findingCount } = report;
+  const read = `${plural(events, "event")} in ${plural(segments, "segment")} and ` +
+    `${plural(chains, "chain")}, ${formatBytes(bytes)}` +
+    (erased === 0 ? "" : `, ${formatCount(erased)} erased`);
+  if (!intact) return `DAMAGED: ${plural(findingCount, "finding")}. Read ${read}`;
+  return findingCount === 0
+    ? `Intact: ${read}`
+    : `Intact but for its end, which the next open for writing repairs: ${read}`;
+}

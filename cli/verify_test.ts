@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { appendFileSync } from "node:fs";
+import { basename } from "node:path";
+import { test } from "node:test";
+import { EventKind, Store } from "../mod.ts";
+import { flipBit, inTempDir, runHere, runProcess, segmentPath } from "../tests/command.ts";
+
+function fill(dir: string, count = 10) {
+  using store = Store.open(dir);
+  return Array.from(
+    { length: count },
+    (_, n) => store.append({ entity: `e:${n % 3}`, scope: "s" }, EventKind.DATA, { n }),
+  );
+}
+
+test("verify finds nothing in a journal as it was written", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    const text = await runHere(["verify", dir]);
+    assert.equal(text.code, 0);
+    assert.match(text.out, /^Intact: 12 events in 1 segment and 4 chains, [\d.]+ kB\n$/);
+    const json = await runHere(["verify", dir, "--json"]);
+    assert.equal(json.code, 0);
+    const { intact, events, findings } = JSON.parse(json.out);
+    assert.deepEqual({ intact, events, findings }, { intact: true, events: 12, findings: [] });
+  });
+});
+
+test("verify exits with 3 for a flipped bit, and names segment, offset and reason", async () => {
+  await inTempDir(async (dir) => {
+    const receipts = fill(dir);
+    const { offset, size } = receipts[4].position;
+    flipBit(segmentPath(dir), offset + size - 1);
+    const text = await runProcess(["verify", dir]);
+    assert.equal(text.code, 3, text.err);
+    const [finding, summary] = text.out.split("\n");
+    assert.ok(finding.startsWith(`${basename(segmentPath(dir))}, offset ${offset}, frame: `));
+    assert.match(summary, /^DAMAGED: 1 finding/);
+
+    const json = await runProcess(["verify", dir, "--json"]);
+    assert.equal(json.code, 3);
+    const { intact, findings } = JSON.parse(json.out);
+    assert.equal(intact, false);
+    assert.equal(findings[0].segmentId, 1);
+    assert.equal(findings[0].offset, offset);
+  });
+});
+
+test("verify reports a torn tail, which is no damage", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    appendFileSync(segmentPath(dir), new Uint8Array([0, 0, 1, 0, 1, 2, 3, 4, 5]));
+    const { code, out } = await runHere(["verify", dir]);
+    assert.equal(code, 0);
+    assert.match(out, /offset \d+, tail: /);
+    assert.match(out, /^Intact but for its end, which the next open for writing repairs: 12/m);
+
+    const repaired = await runHere(["append", dir, "--entity", "e", "--scope", "s", "1"]);
+    assert.equal(repaired.code, 0);
+    assert.match(repaired.err, /repaired the end of segment 1: 9 bytes .* are kept in quarantine/);
+    assert.match((await runHere(["verify", dir])).out, /^Intact: /);
+  });
+});
+
+test("verify shows progress on a terminal", async () => {
+  await inTempDir(async (dir) => {
+    {
+      using store = Store.open(dir, { batch: { maxSize: 4096 } });
+      const item = { entity: "e", scope: "s", kind: EventKind.DATA, payload: 1 };
+      for (let n = 0; n < 10; n++) store.appendBatch(Array.from({ length: 4096 }, () => item));
+    }
+    // A clock that runs ahead, as if each look at it took its time.
+    let nowMs = 0;
+    const host = { isErrorTerminal: true, nowMs: () => nowMs += 200 };
+    const { code, err } = await runHere(["verify", dir], { host });
+    assert.equal(code, 0);
+    assert.match(err, /Verifying: [\d,]+ events, [\d,]+\/s, \d+ %/);
+  });
+});
