@@ -40,7 +40,7 @@ export interface Host {
   sleep(durationMs: number, signal: AbortSignal): Promise<void>;
   /** Lets everything that is due happen, a signal of the system above all. */
   turn(): Promise<void>;
-  /** Turns the next Ctrl-C, or request to end, into an abort. The one after that ends the process. */
+  /** Turns Ctrl-C, or a request to end, into an abort. Another one a second later ends the process. */
   catchInterrupt(): Interrupt;
 }
 
@@ -77,7 +77,8 @@ export function processHost(): Host {
     args: process.argv.slice(2),
     isInputTerminal: process.stdin.isTTY === true,
     isErrorTerminal: process.stderr.isTTY === true,
-    errorColumns: process.stderr.columns ?? 80,
+    // A terminal that does not know its width says 0.
+    errorColumns: process.stderr.columns || 80,
     writeOut(text) {
       try {
         writeAll(STDOUT, text);
@@ -104,8 +105,16 @@ export function processHost(): Host {
 const STDOUT = 1;
 const STDERR = 2;
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+/** One Ctrl-C can arrive twice: from the terminal, and from a task runner that passes it on. */
+const REPEAT_MS = 1000;
+const INTERRUPTED = 130;
 /** Large enough that the cost is per byte, small enough to be nothing. */
 const CHUNK_SIZE = 256 << 10;
+/**
+ * A pipe takes this much whole or not at all. Of a larger piece a full pipe may take a part, and in
+ * Deno the error does not say how much that was: it would be written twice.
+ */
+const PIECE_SIZE = 4096;
 const encoder = new TextEncoder();
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
@@ -113,7 +122,7 @@ function writeAll(fd: number, text: string): void {
   const bytes = encoder.encode(text);
   for (let start = 0; start < bytes.byteLength;) {
     try {
-      start += writeSync(fd, bytes, start);
+      start += writeSync(fd, bytes.subarray(start, start + PIECE_SIZE));
     } catch (error) {
       // Whoever shares the pipe may have made it non-blocking. Then a full one is no failure.
       if (codeOf(error) !== "EAGAIN" && codeOf(error) !== "EWOULDBLOCK") throw error;
@@ -176,15 +185,20 @@ function sleep(durationMs: number, signal: AbortSignal): Promise<void> {
 
 function catchInterrupt(): Interrupt {
   const controller = new AbortController();
+  let firstMs: number | undefined;
   function abort(): void {
-    release();
+    const nowMs = performance.now();
+    firstMs ??= nowMs;
+    if (nowMs - firstMs > REPEAT_MS) process.exit(INTERRUPTED);
     controller.abort();
   }
-  function release(): void {
-    for (const name of SIGNALS) process.off(name, abort);
-  }
   for (const name of SIGNALS) process.on(name, abort);
-  return { signal: controller.signal, [Symbol.dispose]: release };
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      for (const name of SIGNALS) process.off(name, abort);
+    },
+  };
 }
 
 function codeOf(error: unknown): unknown {

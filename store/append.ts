@@ -86,7 +86,19 @@ export function compileConditions(
 ): readonly CompiledCondition[] {
   if (failIf === undefined) return NONE;
   const conditions: readonly AppendCondition[] = Array.isArray(failIf) ? failIf : [failIf];
-  return conditions.map(({ region = Region.all(), tags, after }) => {
+  return conditions.map((condition) => {
+    if (typeof condition !== "object" || condition === null) {
+      throw new TypeError("Cannot append under a condition that is not an object");
+    }
+    for (const key of Object.keys(condition)) {
+      // A misspelt filter would be no filter, and conflict with every event.
+      if (key !== "region" && key !== "tags" && key !== "after") {
+        throw new TypeError(
+          `Cannot append under a condition with "${key}": a condition has region, tags and after`,
+        );
+      }
+    }
+    const { region = Region.all(), tags, after } = condition;
     let compiled = Region.from(region);
     if (tags !== undefined) compiled = compiled.withTags([...(compiled.tags ?? []), ...tags]);
     if (after !== undefined && !(Number.isSafeInteger(after) && after >= -1)) {

@@ -23,6 +23,7 @@ import {
 } from "./frame.ts";
 
 const WINDOW_SIZE = 256 * 1024;
+const SCRATCH_SIZE = 16 * 1024;
 /** Two reads this close count as neighbours. */
 const NEIGHBOUR_DISTANCE = 8 * 1024;
 
@@ -74,6 +75,8 @@ export class SegmentLog {
   readonly #copies = new Slab();
   #closed = false;
 
+  /** Where a single frame is read, before it is copied out. */
+  #scratch = new Uint8Array(0);
   #window = new Uint8Array(0);
   #windowSegment = -1;
   #windowStart = 0;
@@ -199,7 +202,7 @@ export class SegmentLog {
     this.#closed = true;
     for (const file of this.#files.values()) file.close();
     this.#files.clear();
-    this.#window = new Uint8Array(0);
+    this.#window = this.#scratch = new Uint8Array(0);
     this.tail = undefined;
     this.forget();
   }
@@ -224,7 +227,12 @@ export class SegmentLog {
       this.#windowEnd = windowEnd;
       return this.#window;
     }
-    const bytes = new Uint8Array(end - start);
+    const size = end - start;
+    let bytes = this.#scratch;
+    if (size > bytes.byteLength) {
+      bytes = new Uint8Array(Math.max(size, SCRATCH_SIZE));
+      if (size <= SCRATCH_SIZE) this.#scratch = bytes;
+    }
     this.#fill(file, segment, bytes, start, end);
     return bytes;
   }

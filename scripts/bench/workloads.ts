@@ -32,6 +32,8 @@ export interface BenchContext {
   readonly scratch: Scratch;
   /** The files of journals. Default: those of the runtime. */
   readonly fs?: StoreFs;
+  /** The SQLite modules to compare with. Default: those that there are. */
+  readonly drivers?: readonly SqliteDriver[];
 }
 
 /** One row of the table. */
@@ -61,12 +63,14 @@ export class Bench {
   #library: Library | undefined;
 
   /** @param context where, on what, and how much. */
-  constructor({ runtime, size, scratch, fs = platform.fs }: BenchContext) {
+  constructor(
+    { runtime, size, scratch, fs = platform.fs, drivers = availableDrivers() }: BenchContext,
+  ) {
     this.runtime = runtime;
     this.size = size;
     this.scratch = scratch;
     this.fs = fs;
-    this.drivers = driverNames().map(loadDriver).filter((driver) => driver !== undefined);
+    this.drivers = drivers;
   }
 
   /** What readers read, written when the first of them comes. */
@@ -77,6 +81,10 @@ export class Bench {
       pause: () => this.scratch.pause(),
     });
   }
+}
+
+function availableDrivers(): SqliteDriver[] {
+  return driverNames().map(loadDriver).filter((driver) => driver !== undefined);
 }
 
 /** Every workload there is, in the order of the table. */

@@ -37,8 +37,8 @@ export function segmentBytes(fs: StoreFs, dir = DIR): Map<string, Uint8Array> {
 
 /** A clock that says what it is told. */
 export function manualClock(startUs = 1_700_000_000_000_000): Clock & { us: number } {
-  const clock = { us: startUs, ...clockFrom(() => clock.us) };
-  return clock;
+  const time = { us: startUs };
+  return Object.assign(time, clockFrom(() => time.us));
 }
 
 /** Everything an event says, for comparing it with another reading of it. */

@@ -1,0 +1,37 @@
+// design.md 5: in Deno, a journal needs its own directory and nothing else. In Bun there is nothing to
+// deny, and the same program has to say the same.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, realpathSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { runtime } from "../platform/runtime.ts";
+import { commandHere, inTempDir } from "../platform/testdata/processes.ts";
+
+const TOUR = fileURLToPath(new URL("testdata/store_tour.ts", import.meta.url));
+
+test("a program that may read and write one directory can do everything with a journal in it", () =>
+  inTempDir((folder) => {
+    const dir = `${realpathSync(folder)}/inside`;
+    const outside = `${realpathSync(folder)}/outside`;
+    mkdirSync(dir);
+    mkdirSync(outside);
+    const [command, ...args] = commandHere(TOUR, dir);
+    const { stdout, stderr, status } = spawnSync(command, [...args, dir, outside], {
+      encoding: "utf8",
+    });
+    assert.equal(stderr, "");
+    assert.equal(status, 0);
+    const signed = { valid: true, outcome: "signed" };
+    assert.deepEqual(JSON.parse(stdout), {
+      replayed: true,
+      payloads: Array.from({ length: 51 }, (_, n) => ({ n })),
+      verdicts: [signed, signed, signed],
+      ancestors: 51,
+      segments: 2,
+      findings: [],
+      intact: true,
+      // And it really was shut in.
+      outsideCode: runtime.name === "deno" ? "EACCES" : "opened",
+    });
+  }));
