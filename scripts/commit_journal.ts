@@ -123,7 +123,7 @@ function appendCommit(store: Store, scope: string, commit: Commit): Receipt {
   const about: BatchItem = {
     entity: `commit:${hash}`,
     scope,
-    kind: commitMade as EventDefinition,
+    kind: commitMade,
     payload: {
       hash,
       parents,
@@ -139,7 +139,7 @@ function appendCommit(store: Store, scope: string, commit: Commit): Receipt {
   const changes = files.map(({ type, path, from }, index): BatchItem => ({
     entity: entityOfPath(path),
     scope,
-    kind: fileChanged as EventDefinition,
+    kind: fileChanged,
     payload: { path, change: type, from, commit: hash } satisfies FileChanged,
     idempotencyKey: OperationKey.of("git.file", [hash, String(index)]),
     causationId: key.id,

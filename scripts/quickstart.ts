@@ -184,11 +184,13 @@ function useJournal(tell: Narrator, history: GitHistory, dir: string, key: Signi
     assert.equal(store.query({ kind: fileChanged.kind }).length, fileCount);
     tell.say(`${number(commits.length + fileCount)} events, ${number(rate)} a second.`);
     tell.say("A commit and its files are one batch: the journal has all of it, or nothing.");
-    tell.say("Each file is an entity with its own history; each commit is caused by its parent,");
-    tell.say("and each change of a file by its commit.");
-    tell.say(`The newest commit is event ${receipt.eventId}`);
     tell.say(
-      `at sequence ${receipt.globalSequence}. Its receipt is signed with a fresh Ed25519 key.`,
+      "Each file is an entity with its own history; each commit is caused by its parent, and each " +
+        "change of a file by its commit.",
+    );
+    tell.say(
+      `The newest commit is event ${receipt.eventId} at sequence ${receipt.globalSequence}. Its ` +
+        "receipt is signed with a fresh Ed25519 key.",
     );
     assert.equal(receipt.signature?.byteLength, 64);
     assert.deepEqual(store.verifyReceipt(receipt), { valid: true, outcome: "signed" });
@@ -345,7 +347,7 @@ function tamper(tell: Narrator, dir: string, copy: string): void {
     assertFound(finding);
     assert.equal(finding.type, "content");
     tell.say(`Verify still finds it: ${describe(finding)}`);
-    tell.say("To hide that, he would have to change the event's hash, and the receipt knows it.");
+    tell.say("To hide that, one would have to change the event's hash, which its receipt knows.");
   });
 
   function assertFound(finding: Finding): void {

@@ -3,8 +3,8 @@
  * through a bounded set of open files; the newest bytes come from the writer's own buffer.
  *
  * Reads that follow one another in the file are served from one window of 256 KiB, so that a walk over
- * neighbouring events costs a copy each and a system call now and then, while a single `get` reads
- * exactly its frame. Callers get copies: nothing they do to the bytes reaches another reader.
+ * neighbouring events costs a system call now and then, while a single `get` reads exactly its frame.
+ * Whoever keeps bytes gets a copy: nothing done to them reaches another reader.
  *
  * @module
  */
@@ -13,6 +13,7 @@ import type { StoreFile, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { CorruptionError, StoreClosedError, StoreIoError } from "./errors.ts";
 import type { EventIndex } from "./event_index.ts";
+import { NO_BYTES } from "./hash.ts";
 import { Slab } from "./slab.ts";
 import {
   bodyProblem,
@@ -65,6 +66,9 @@ export class SegmentLog {
   readonly segments: Segment[] = [];
   /** Set by the writer. */
   tail: Tail | undefined;
+  /** What {@linkcode locate} found, and how many bytes the body has. */
+  located: Uint8Array = NO_BYTES;
+  locatedSize = 0;
 
   readonly #fs: StoreFs;
   readonly #index: EventIndex;
@@ -76,8 +80,8 @@ export class SegmentLog {
   #closed = false;
 
   /** Where a single frame is read, before it is copied out. */
-  #scratch = new Uint8Array(0);
-  #window = new Uint8Array(0);
+  #scratch: Uint8Array = NO_BYTES;
+  #window: Uint8Array = NO_BYTES;
   #windowSegment = -1;
   #windowStart = 0;
   #windowEnd = 0;
@@ -134,11 +138,22 @@ export class SegmentLog {
   /**
    * A copy of the body of a row's frame, its checksum and layout checked.
    *
+   * @throws as {@linkcode locate}.
+   */
+  readBody(row: number): Uint8Array {
+    const body = this.locate(row);
+    return this.#copies.copy(this.located, body, body + this.locatedSize);
+  }
+
+  /**
+   * Finds the body of a row's frame, checksum and layout checked, and returns where it starts in
+   * {@linkcode located}. Those bytes are borrowed: the next read may overwrite them.
+   *
    * @throws {CorruptionError} when the bytes are not the frame that was written there.
    * @throws {StoreIoError} when the file cannot be read.
    * @throws {StoreClosedError} after {@linkcode close}.
    */
-  readBody(row: number): Uint8Array {
+  locate(row: number): number {
     if (this.#closed) throw new StoreClosedError("read an event");
     const segmentIndex = this.segmentIndexOf(row);
     const segment = this.segments[segmentIndex];
@@ -188,8 +203,9 @@ export class SegmentLog {
     this.#lastSegment = segmentIndex;
     this.#lastStart = start;
     this.#lastEnd = end;
-    const body = at + FRAME_HEADER_SIZE;
-    return this.#copies.copy(bytes, body, body + size);
+    this.located = bytes;
+    this.locatedSize = size;
+    return at + FRAME_HEADER_SIZE;
   }
 
   /** Forgets buffered bytes, so that the next read goes to the file. */
@@ -202,7 +218,7 @@ export class SegmentLog {
     this.#closed = true;
     for (const file of this.#files.values()) file.close();
     this.#files.clear();
-    this.#window = this.#scratch = new Uint8Array(0);
+    this.#window = this.#scratch = this.located = NO_BYTES;
     this.tail = undefined;
     this.forget();
   }

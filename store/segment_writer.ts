@@ -2,8 +2,8 @@
  * The active segment: where frames become bytes in a file.
  *
  * Frames are encoded straight into a buffer that mirrors the end of the file, and written from it with
- * one call for each group. The buffer is never changed behind what was written, so readers take the
- * newest events from it.
+ * one call for each group. What it holds of the file does not change, so readers take the newest events
+ * from it.
  *
  * The order of things is what recovery relies on:
  *
@@ -90,8 +90,11 @@ export class SegmentWriter {
   reserve(size: number): number {
     const start = this.#segment.end - this.#bufferStart;
     if (start + size <= this.#buffer.byteLength) return start;
-    // Readers may hold the old buffer, so it is left as it is and a new one begins here.
-    this.#buffer = new Uint8Array(Math.max(BUFFER_SIZE, size));
+    // What stood in it is in the file. Readers copy, so the same memory serves again: fresh pages
+    // would cost more than the copy into them. A buffer made for one large group is let go.
+    if (size > this.#buffer.byteLength || this.#buffer.byteLength > BUFFER_SIZE) {
+      this.#buffer = new Uint8Array(Math.max(BUFFER_SIZE, size));
+    }
     this.#bufferStart = this.#segment.end;
     this.#log.tail = { bytes: this.#buffer, start: this.#bufferStart };
     return 0;
@@ -208,8 +211,8 @@ export class SegmentWriter {
     this.#segment = segment;
     this.#file = file;
     this.#fileSize = file.size();
-    this.#buffer = new Uint8Array(0);
-    this.#bufferStart = segment.end;
+    // Too full for anything, so that the first group begins it anew.
+    this.#bufferStart = segment.end - this.#buffer.byteLength;
     this.#log.tail = undefined;
   }
 

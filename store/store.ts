@@ -490,7 +490,8 @@ export class Store extends JournalReader {
         throw batchError(i, error);
       }
       // The encoder's bytes are borrowed, and the next item takes them back.
-      draft.payload = draft.payload.slice();
+      const { payload } = draft;
+      draft.payload = this.#copies.copy(payload, 0, payload.byteLength);
     }
   }
 

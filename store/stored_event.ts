@@ -238,10 +238,7 @@ export class StoredEvent {
    */
   get payload(): unknown {
     if (!this.#payloadDecoded) {
-      const bytes = payloadOf(this.bodyBytes, 0);
-      this.#payload = bytes === undefined
-        ? undefined
-        : decodePayload(bytes, payloadEncodingOf(this.bodyBytes, 0));
+      this.#payload = this.#decodePayload();
       this.#payloadDecoded = true;
     }
     return this.#payload;
@@ -290,6 +287,21 @@ export class StoredEvent {
       eventHash: toHex(this.eventHash),
       payload: this.payload,
     };
+  }
+
+  #decodePayload(): unknown {
+    let bytes = this.#body;
+    let body = 0;
+    if (bytes === undefined) {
+      // Decoding keeps nothing of the bytes, so a payload alone needs no copy of them.
+      const { log } = this.#source;
+      body = log.locate(this.#row);
+      bytes = log.located;
+    }
+    const payload = payloadOf(bytes, body);
+    return payload === undefined
+      ? undefined
+      : decodePayload(payload, payloadEncodingOf(bytes, body));
   }
 
   /** The frame's body, read once. Not a copy: not for callers. */
