@@ -8,7 +8,7 @@
 export interface Line {
   /** Counted from 1. */
   readonly number: number;
-  /** Its bytes; a view that the next chunk may outlive. */
+  /** Its bytes; often a view into the chunk, so to be used before the next one comes. */
   readonly bytes: Uint8Array;
   /** Bytes of the input up to and including this line. */
   readonly inputEnd: number;

@@ -63,7 +63,7 @@ test("appendHistory() links commits and files by cause, once however often it ru
   const history = { path: "/somewhere", name: "pro/ject", commits, isPartial: false };
   const receipt = appendHistory(store, history);
   assert.equal(receipt.eventId, commitEventId(commits[1].hash));
-  assert.equal(receipt.scope, "pro-ject");
+  assert.equal(receipt.coordinate.scope, "pro-ject");
   assert.deepEqual(store.causes(receipt.eventId).map(({ eventId }) => eventId), [
     commitEventId(commits[0].hash),
   ]);

@@ -159,9 +159,11 @@ function git(path: string, args: readonly string[]): string {
     );
   }
   if (status !== 0) {
-    const [reason] = new TextDecoder().decode(stderr).trim().split("\n");
+    // What git adds on further lines is its own remedy, and may be the better one.
+    const [reason, ...more] = new TextDecoder().decode(stderr).trim().split("\n");
+    const problem = reason.replace(/^fatal: /, "");
     throw new GitError(
-      `Cannot read a history in "${path}": ${reason.replace(/^fatal: /, "")}; ${remedy}`,
+      [`Cannot read a history in "${path}": ${problem}; ${remedy}`, ...more].join("\n"),
     );
   }
   return new TextDecoder().decode(stdout);

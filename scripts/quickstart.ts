@@ -101,6 +101,10 @@ class Narrator {
 
 function main(args: readonly string[]): number {
   const options = parseOptions(args);
+  if (options === "help") {
+    console.log(USAGE);
+    return 0;
+  }
   if (options === undefined) return 2;
   const scratch = mkdtempSync(join(tmpdir(), "batpak-quickstart-"));
   try {
@@ -118,7 +122,9 @@ function main(args: readonly string[]): number {
   }
 }
 
-function parseOptions(args: readonly string[]): { checkout: string; dir?: string } | undefined {
+function parseOptions(
+  args: readonly string[],
+): { checkout: string; dir?: string } | "help" | undefined {
   try {
     const { values, positionals } = parseArgs({
       // The task hands over the "--" that separates its own arguments.
@@ -126,7 +132,8 @@ function parseOptions(args: readonly string[]): { checkout: string; dir?: string
       options: { dir: { type: "string" }, help: { type: "boolean", short: "h" } },
       allowPositionals: true,
     });
-    if (values.help || positionals.length > 1) throw new TypeError(USAGE);
+    if (values.help) return "help";
+    if (positionals.length > 1) throw new TypeError(USAGE);
     const dir = values.dir === undefined ? undefined : resolve(values.dir);
     if (dir !== undefined && existsSync(dir) && readdirSync(dir).length > 0) {
       throw new TypeError(`Cannot begin a journal in "${dir}": it is not empty; name a new folder`);
@@ -148,7 +155,9 @@ function run(checkout: string, dir: string, scratch: string): void {
     const history = readHistory(checkout, LIMITS);
     const files = count(history.commits.map(({ files }) => files.length));
     const part = history.isPartial ? "the newest " : "";
-    tell.say(`${part}${number(history.commits.length)} commits changed ${number(files)} files.`);
+    tell.say(
+      `${part}${plural(history.commits.length, "commit")} changed ${plural(files, "file")}.`,
+    );
     return history;
   });
   const key = SigningKey.fromSeed(new Uint8Array(randomBytes(32)));
@@ -232,13 +241,13 @@ function query(tell: Narrator, store: Store, { commits }: GitHistory, fileCount:
       const events = store.query({ entity: `file:${folder}` });
       const expected = changed.filter((path) => path === folder || firstLevel(path) === folder);
       assert.equal(events.length, expected.length, "a prefix selects the folder and nothing else");
-      tell.say(`By entity: file:${folder} and all below it, ${number(events.length)} changes.`);
+      tell.say(`By entity: file:${folder} and all below it, ${plural(events.length, "change")}.`);
     }
     const author = mostFrequent(commits.map(({ author }) => authorTag(author)))!;
     const authored = store.query({ kind: commitMade.kind, tags: [author] });
     const expected = commits.filter((commit) => authorTag(commit.author) === author).length;
     assert.equal(authored.length, expected, "a tag selects the author's commits");
-    tell.say(`By kind and tag: commit.made of ${author}, ${number(authored.length)} events.`);
+    tell.say(`By kind and tag: commit.made of ${author}, ${plural(authored.length, "event")}.`);
   });
 
   tell.step(`Read everything, in pages of ${PAGE_SIZE}`, () => {
@@ -255,10 +264,10 @@ function query(tell: Narrator, store: Store, { commits }: GitHistory, fileCount:
     }
     assert.equal(events, fileCount, "pages leave nothing out and repeat nothing");
     tell.say(
-      `${number(events)} changes of files in ${
-        number(pages)
-      } pages. The last sequence of a page is ` +
-        "where the next one begins, and a sequence never changes.",
+      `${plural(events, "changed file")} in ${
+        plural(pages, "page")
+      }. The last sequence of a page ` +
+        "is where the next one begins, and a sequence never changes.",
     );
   });
 }
@@ -377,6 +386,10 @@ function mostFrequent(texts: readonly string[]): string | undefined {
 
 function count(numbers: readonly number[]): number {
   return numbers.reduce((sum, number) => sum + number, 0);
+}
+
+function plural(value: number, noun: string): string {
+  return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 }
 
 function number(value: number): string {

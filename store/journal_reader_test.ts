@@ -14,6 +14,7 @@ import {
   PAID,
   PLACED,
 } from "../tests/support_api/journal.ts";
+import { isInRegion, type RegionSubject } from "../tests/support_api/region_model.ts";
 import { CorruptionError } from "./errors.ts";
 import { EventKind } from "./event_kind.ts";
 import { FRAME_HEADER_SIZE } from "./frame.ts";
@@ -24,27 +25,8 @@ import { Store } from "./store.ts";
 import type { StoredEvent } from "./stored_event.ts";
 
 /** What an event of the model says. */
-interface ModelEvent {
+interface ModelEvent extends RegionSubject {
   readonly globalSequence: number;
-  readonly entity: string;
-  readonly scope: string;
-  readonly kind: number;
-  readonly clock: number;
-  readonly lane: number;
-  readonly tags: readonly string[];
-}
-
-/** A region as the specification words it, one filter after the other. */
-function matches(region: RegionFilters, event: ModelEvent): boolean {
-  const { entity, scope, kind, category, lane, clock, tags = [] } = region;
-  return (entity === undefined || event.entity === entity ||
-    event.entity.startsWith(entity + ":")) &&
-    (scope === undefined || event.scope === scope) &&
-    (kind === undefined || kind === "any" || event.kind === kind) &&
-    (category === undefined || Math.floor(event.kind / 0x1000) === category) &&
-    (lane === undefined || event.lane === lane) &&
-    (clock === undefined || (event.clock >= clock[0] && event.clock <= clock[1])) &&
-    tags.every((tag) => event.tags.includes(tag));
 }
 
 /** What `events()` has to give. */
@@ -54,7 +36,7 @@ function scan(
   { after = -1, before = Infinity, limit = Infinity, reverse = false }: EventsOptions = {},
 ): number[] {
   const sequences = model
-    .filter((event) => matches(region, event))
+    .filter((event) => isInRegion(region, event))
     .map(({ globalSequence }) => globalSequence)
     .filter((sequence) => sequence > after && sequence < before);
   if (reverse) sequences.reverse();
@@ -253,10 +235,10 @@ test("bounds that are none are RangeErrors, at once and not at the first event",
 // A read sees the journal as it was when it began
 
 test("an iterator ends where the journal ended when it was made, in both directions", () => {
-  using store = openIn(new MemoryFs(), { segmentMaxBytes: 1000 });
-  for (let i = 0; i < 20; i++) store.append(ORDER, PLACED, i);
   for (const region of [{}, { entity: ORDER.entity }, { kind: PLACED }]) {
     for (const reverse of [false, true]) {
+      using store = openIn(new MemoryFs(), { segmentMaxBytes: 10_000 });
+      for (let i = 0; i < 30; i++) store.append(ORDER, PLACED, i);
       const expected = sequencesOf(store.events(region, { reverse }));
       const iterator = store.events(region, { reverse });
       store.append(ORDER, PLACED, "before the first step");

@@ -34,7 +34,7 @@ const payloads = fc.letrec((tie) => ({
     fc.constantFrom(null, true, false, 0, "", "__proto__"),
     fc.integer(),
     fc.maxSafeInteger(),
-    fc.double().map((number) => Object.is(number, -0) ? 0 : number),
+    fc.double(),
     fc.string({ unit: "binary", maxLength: 80 }),
     fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }),
     date,
@@ -90,7 +90,7 @@ test("numbers keep their kind: a number is a number, a bigint is a bigint", () =
 });
 
 test("JSON's negative zero comes back as negative zero", () => {
-  // What went wrong: integers are written without a sign for zero, and JSON has one.
+  // What went wrong: it was written as an integer, and integers have no negative zero. JSON has one.
   assert.ok(Object.is(throughTheCodec(JSON.parse("-0")), -0));
 });
 

@@ -293,21 +293,24 @@ test("a batch whose later pages reached the disk before its earlier ones is a to
 });
 
 test("a torn event that carries the frames of another journal is a torn tail", () => {
-  const other = killedJournal((store) => {
-    for (let i = 0; i < 30; i++) store.append(USER, KIND, i);
-  });
-  const copied = trimmed(segmentIn(other));
-  const tree = trimmedTree(killedJournal((store) => {
-    for (let i = 0; i < 40; i++) store.append(USER, KIND, i);
-    store.append(USER, KIND, copied, { payloadEncoding: "opaque" });
-  }));
-  const segment = segmentIn(tree);
-  const last = framesOf(segment)[41];
-  for (const size of [last.end - 1, last.end - 300]) {
-    const fs = fsOf(withSegment(segment.slice(0, size), tree));
-    const store = openStore(fs);
-    assert.equal(payloadsOf(store).length, 40);
-    assert.equal(store.openReport.repairs.length, 1);
+  // Frames in a payload count for nothing, whether the other journal is behind this one or ahead of it.
+  for (const otherCount of [30, 60]) {
+    const other = killedJournal((store) => {
+      for (let i = 0; i < otherCount; i++) store.append(USER, KIND, i);
+    });
+    const copied = trimmed(segmentIn(other));
+    const tree = trimmedTree(killedJournal((store) => {
+      for (let i = 0; i < 40; i++) store.append(USER, KIND, i);
+      store.append(USER, KIND, copied, { payloadEncoding: "opaque" });
+    }));
+    const segment = segmentIn(tree);
+    const last = framesOf(segment)[41];
+    for (const size of [last.end - 1, last.end - 300]) {
+      const fs = fsOf(withSegment(segment.slice(0, size), tree));
+      const store = openStore(fs);
+      assert.equal(payloadsOf(store).length, 40);
+      assert.equal(store.openReport.repairs.length, 1);
+    }
   }
 });
 

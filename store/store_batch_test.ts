@@ -520,6 +520,58 @@ test("a batch that cannot be written leaves nothing, and may be sent again", () 
   assert.deepEqual(verifyJournal(DIR, { fs }).findings, []);
 });
 
+test("an append or a batch inside a schema of an item disturbs the batch in nothing", () => {
+  // What went wrong: all batches shared their drafts, and single appends theirs.
+  const fs = new MemoryFs();
+  using store = openIn(fs);
+  const noisy = defineEvent({
+    name: "noisy",
+    kind: "E:001",
+    schema: {
+      "~standard": {
+        version: 1,
+        vendor: "test",
+        validate(value: unknown) {
+          store.append({ entity: "audit", scope: "log" }, PAID, value, { lane: 7, tags: ["x"] });
+          store.appendBatch([
+            item("inner", { entity: "audit", lane: 8 }),
+            item("inner", { entity: "audit", lane: 8, causationItem: 0 }),
+            item("inner", { entity: "audit", lane: 8, tags: ["y"] }),
+          ]);
+          return { value };
+        },
+      },
+    },
+  });
+  const receipts = store.appendBatch([
+    item("a", { depth: 1 }),
+    item("b", { kind: noisy, ...OTHER, tags: ["b"] }),
+    item("c", { kind: noisy, causationItem: 1 }),
+  ]);
+  const events = receipts.map(({ eventId }) => store.get(eventId)!);
+  assert.deepEqual(
+    events.map(({ entity, kind, lane, depth, tags, payload }) => [
+      entity,
+      kind,
+      lane,
+      depth,
+      tags,
+      payload,
+    ]),
+    [
+      [ORDER.entity, PLACED, 0, 1, [], "a"],
+      [OTHER.entity, 0xe001, 0, 0, ["b"], "b"],
+      [ORDER.entity, 0xe001, 0, 0, [], "c"],
+    ],
+  );
+  assert.equal(events[2].causationId, events[1].eventId);
+  assert.deepEqual(
+    store.query({ entity: "audit" }).map(({ payload }) => payload),
+    ["b", "inner", "inner", "inner", "c", "inner", "inner", "inner"],
+  );
+  assert.deepEqual(verifyJournal(DIR, { fs }).findings, []);
+});
+
 test("a batch is what its items would be one by one, but for time and groups", () => {
   const anyItem = fc.record({
     entity: fc.constantFrom("a", "b", "c:d"),

@@ -71,7 +71,7 @@ test("after excludes what the caller has read", () => {
   // Somebody who has read nothing may say -1: sequence 0 is an event too.
   assert.deepEqual(conflictsOf(store, { tags, after: -1 }), [one, two, three]);
   assert.deepEqual(conflictsOf(store, { region: { scope: "batpak:lifecycle" }, after: -1 }), [0]);
-  for (const after of [NaN, 0.5, Infinity, "1" as never]) {
+  for (const after of [NaN, 0.5, -2, Infinity, "1" as never]) {
     assert.throws(() => conflictsOf(store, { tags, after }), RangeError);
   }
 });

@@ -159,7 +159,10 @@ test("a course takes as many students as it has seats", () => {
   enrolment.open("c1", 2);
   enrolment.subscribe("c1", "s1");
   enrolment.subscribe("c1", "s2");
-  assert.throws(() => enrolment.subscribe("c1", "s3"), { name: "RuleError", message: "c1 is full" });
+  assert.throws(() => enrolment.subscribe("c1", "s3"), {
+    name: "RuleError",
+    message: "c1 is full",
+  });
   enrolment.changeCapacity("c1", 3);
   enrolment.subscribe("c1", "s3");
   enrolment.unsubscribe("c1", "s1");
@@ -251,7 +254,7 @@ test("the rules hold whatever a crowd tries, also after a restart", () => {
   for (let round = 0; round < 3; round++) {
     using store = Store.open("school", { fs });
     const enrolment = new Enrolment(store);
-    if (round === 0) for (const course of courses) enrolment.open(course, 4);
+    if (round === 0) { for (const course of courses) enrolment.open(course, 4); }
     for (const student of students) {
       for (const course of courses) {
         try {

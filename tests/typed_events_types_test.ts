@@ -45,7 +45,9 @@ const claims: readonly ((store: Store) => void)[] = [
     proven<Same<EventOutput<typeof plain>, { totalCents: number }>>();
     proven<Same<EventInput<typeof withZod>, { total: number; currency?: string | undefined }>>();
     proven<Same<EventOutput<typeof withZod>, { total: number; currency: string }>>();
-    proven<Same<EventInput<typeof withValibot>, { total: number; currency?: string | undefined }>>();
+    proven<
+      Same<EventInput<typeof withValibot>, { total: number; currency?: string | undefined }>
+    >();
     proven<Same<EventOutput<typeof withValibot>, { total: number; currency: string }>>();
   },
   function anAppendTakesWhatTheDefinitionTakes(store) {
