@@ -89,7 +89,7 @@ test("append --expect exits with 4 when the entity has moved on, and writes noth
     assert.equal((await runHere([...args, "none", "1"])).code, 0);
     const text = await runHere([...args, "none", "1"]);
     assert.equal(text.code, 4);
-    assert.match(text.err, /Cannot append to "order:1" at clock none: it is at clock 0/);
+    assert.match(text.err, /Cannot append the first event of "order:1": it is at clock 0/);
     const json = await runHere([...args, "3", "--json", "1"]);
     assert.equal(json.code, 4);
     assert.equal(json.out, "");

@@ -27,8 +27,6 @@ const GROUP_LINES_MAX = 256;
  * (`1.5` takes nine bytes), which leaves a group far below what a batch may have.
  */
 const GROUP_BYTES_MAX = 1 << 20;
-/** The domain of the operation that a plain idempotency key names. */
-const KEY_DOMAIN = "batpak.idempotency";
 
 /** Gathers lines into groups and writes them. */
 export class Importer {
@@ -93,10 +91,8 @@ export class Importer {
     return number % GROUP_LINES_MAX === 0;
   }
 
-  /** An event appended under a key has the id that is computed from it. */
   #isKnown(key: string): boolean {
-    return this.#keys.has(key) ||
-      this.#store.get(OperationKey.of(KEY_DOMAIN, [key.toWellFormed()]).id) !== undefined;
+    return this.#keys.has(key) || this.#store.getByKey(key) !== undefined;
   }
 
   #write(lastLine: number): void {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EventId, IoFault, type ReadOnlyStore, Store, StoreIoError } from "../mod.ts";
+import { JournalNotFoundError, type ReadOnlyStore, Store } from "../mod.ts";
 import { CommandError } from "./errors.ts";
 import { formatBytes, type Output } from "./output.ts";
 
@@ -18,18 +18,11 @@ const BATCH_BYTES_MAX = 16 << 20;
  * @throws {CommandError} when there is none; no directory is made.
  */
 export function openForReading(dir: string): ReadOnlyStore {
-  let store: ReadOnlyStore;
   try {
-    store = Store.openReadOnly(dir);
+    return Store.openReadOnly(dir);
   } catch (error) {
-    if (isMissing(error)) throw noJournal(dir, "the directory does not exist");
-    throw error;
+    throw asCommandError(error, dir);
   }
-  if (store.storeId === EventId.NIL) {
-    store.close();
-    throw noJournal(dir, "the directory holds none");
-  }
-  return store;
 }
 
 /** Opens a journal for writing, begins one when there is none, and says what else it did. */
@@ -60,18 +53,14 @@ export function openForWriting(dir: string, output: Output): Store {
   return store;
 }
 
-/** The error for a directory without a journal. */
-export function noJournal(dir: string, reason: string): CommandError {
+/** An error as the command reports it: that there is no journal is said with what begins one. */
+export function asCommandError(error: unknown, dir: string): unknown {
+  if (!(error instanceof JournalNotFoundError)) return error;
   return new CommandError(
     "NO_JOURNAL",
-    `Cannot read a journal in "${dir}": ${reason}; "batpak append" and "batpak import" begin one`,
+    `Cannot read a journal in "${dir}": the directory ${
+      error.cause === undefined ? "holds none" : "does not exist"
+    }; "batpak append" and "batpak import" begin one`,
     { facts: { dir } },
   );
-}
-
-/** Whether the failure is that there is no journal, or not even a directory. */
-export function isMissing(error: unknown): boolean {
-  const fault = error instanceof StoreIoError ? error.fault : error;
-  return fault instanceof IoFault && fault.code === "ENOENT" &&
-    (fault.op === "canonicalize" || fault.op === "list" || fault.path.endsWith("/store.meta"));
 }

@@ -7,7 +7,7 @@ import type { Command } from "commander";
 import { type Finding, verifyJournal, type VerifyReport } from "../mod.ts";
 import { ExitCode } from "./errors.ts";
 import type { Host } from "./host.ts";
-import { isMissing, noJournal } from "./journal.ts";
+import { asCommandError } from "./journal.ts";
 import { addJsonOption } from "./options.ts";
 import { formatBytes, formatCount, plural } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -50,13 +50,9 @@ function verify(host: Host, dir: string): VerifyReport {
       },
     });
   } catch (error) {
-    if (isMissing(error)) throw noJournal(dir, "the directory does not exist");
-    throw error;
+    throw asCommandError(error, dir);
   } finally {
     progress?.clear();
-  }
-  if (report.segments === 0 && report.storeId === undefined) {
-    throw noJournal(dir, "the directory holds none");
   }
   return report;
 }

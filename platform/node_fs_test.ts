@@ -7,30 +7,32 @@ import { runtime } from "./runtime.ts";
 import { inTempDir } from "./testdata/processes.ts";
 
 const { fs } = runtime;
-const linux = { skip: process.platform !== "linux" };
 
-test("a full disk is ENOSPC", linux, () => {
-  const file = fs.open("/dev/full", "write");
-  assert.throws(() => file.writeAt(new Uint8Array(8), 0, 8, 0), {
-    name: "IoFault",
-    code: "ENOSPC",
-    op: "writeAt",
-    path: "/dev/full",
+// Linux has devices that fail on demand.
+if (process.platform === "linux") {
+  test("a full disk is ENOSPC", () => {
+    const file = fs.open("/dev/full", "write");
+    assert.throws(() => file.writeAt(new Uint8Array(8), 0, 8, 0), {
+      name: "IoFault",
+      code: "ENOSPC",
+      op: "writeAt",
+      path: "/dev/full",
+    });
+    file.close();
   });
-  file.close();
-});
 
-test("a sync that the system refuses is reported with its code", linux, () => {
-  const file = fs.open("/dev/null", "write");
-  assert.throws(() => file.sync("all"), { name: "IoFault", code: "EINVAL", op: "sync" });
-  assert.throws(() => file.sync("data"), { name: "IoFault", code: "EINVAL", op: "sync" });
-  file.close();
-});
+  test("a sync that the system refuses is reported with its code", () => {
+    const file = fs.open("/dev/null", "write");
+    assert.throws(() => file.sync("all"), { name: "IoFault", code: "EINVAL", op: "sync" });
+    assert.throws(() => file.sync("data"), { name: "IoFault", code: "EINVAL", op: "sync" });
+    file.close();
+  });
 
-test("list() calls a device what it is: something else", linux, () => {
-  assert.equal(fs.list("/dev").find(({ name }) => name === "null")?.kind, "other");
-  assert.equal(fs.stat("/dev/null")?.kind, "other");
-});
+  test("list() calls a device what it is: something else", () => {
+    assert.equal(fs.list("/dev").find(({ name }) => name === "null")?.kind, "other");
+    assert.equal(fs.stat("/dev/null")?.kind, "other");
+  });
+}
 
 test("positions go past 4 GiB", () =>
   inTempDir((dir) => {

@@ -31,6 +31,7 @@ export type StoreErrorCode =
   | "IDEMPOTENCY"
   | "INVALID_CLOCK"
   | "IO"
+  | "JOURNAL_NOT_FOUND"
   | "REGION"
   | "RESERVED_KIND"
   | "SERIALIZATION"
@@ -89,6 +90,26 @@ export class StoreLockedError extends StoreError {
       `Cannot open "${path}" for writing: another live handle holds "${path}/.batpak.lock". ` +
         "Close that handle or open read-only; deleting the lock file is safe only when no owner is alive",
     );
+    this.path = path;
+  }
+}
+
+/** There is no journal in this directory. Check the path, or open it for writing to begin one. */
+export class JournalNotFoundError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "JournalNotFoundError";
+  /** Stable, for programs. */
+  override readonly code = "JOURNAL_NOT_FOUND";
+  /** The directory, as it was given. */
+  readonly path: string;
+
+  /**
+   * Says what happened.
+   *
+   * @param path the directory; `cause` is what the system said, if it did.
+   */
+  constructor(path: string, cause?: unknown) {
+    super(`Cannot read "${path}": there is no journal here`, { cause });
     this.path = path;
   }
 }
@@ -253,7 +274,8 @@ export class ClockConflictError extends StoreError {
     const { entity, lane, expected, actual } = conflict;
     const where = lane === 0 ? `"${entity}"` : `"${entity}" on lane ${lane}`;
     const state = actual === "none" ? "it has no event" : `it is at clock ${actual}`;
-    super(`Cannot append to ${where} at clock ${expected}: ${state}`);
+    const what = expected === "none" ? "the first event" : `an event behind clock ${expected}`;
+    super(`Cannot append ${what} of ${where}: ${state}`);
     this.conflict = conflict;
   }
 }

@@ -364,20 +364,29 @@ export function checksumMatches(bytes: Uint8Array, start: number, bodySize: numb
 }
 
 /**
+ * The size a body has by the size of its payload, or -1 when its header is not sound or not all there.
+ * For bytes whose checksum does not match: only the header needs to be.
+ */
+export function claimedBodySize(bytes: Uint8Array, body: number, sequence: number): number {
+  const end = bytes.byteLength;
+  if (end - body < FRAME_BODY_SIZE_MIN || markerProblem(bytes, body) !== undefined) return -1;
+  if (sequenceOf(bytes, body) !== sequence) return -1;
+  let at = skipStr16(bytes, body + ENTITY, end);
+  if (at >= 0) at = skipStr16(bytes, at, end);
+  if (at >= 0) at = skipTags(bytes, at, end);
+  if (at >= 0) at = skipExtensions(bytes, at, end);
+  if (at < 0 || at + 5 > end || bytes[at] !== MSGPACK_BIN32) return -1;
+  return at + 5 + readU32(bytes, at + 1) - body;
+}
+
+/**
  * What is wrong with the layout of a body of `size` bytes at `body`, or `undefined`. After this, every
  * reader below stays inside the body.
  */
 export function bodyProblem(bytes: Uint8Array, body: number, size: number): string | undefined {
   if (size < FRAME_BODY_SIZE_MIN) return `a body of ${size} bytes is too short for an event`;
-  if (bytes[body] !== MSGPACK_ARRAY16 || readU16(bytes, body + 1) !== ELEMENT_COUNT) {
-    return `the body is not an array of ${ELEMENT_COUNT} elements`;
-  }
-  for (let i = 0; i < MARKER_OFFSETS.length; i++) {
-    const offset = MARKER_OFFSETS[i];
-    if (bytes[body + offset] !== TEMPLATE[offset]) {
-      return `the element at body offset ${offset} has another type`;
-    }
-  }
+  const problem = markerProblem(bytes, body);
+  if (problem !== undefined) return problem;
   if (readU32(bytes, body + SEQUENCE + 1) > 0x1fffff) return "the sequence is not a safe integer";
   if (readU32(bytes, body + TIMESTAMP + 1) > 0x1fffff) return "the timestamp is not a safe integer";
   const end = body + size;
@@ -392,6 +401,19 @@ export function bodyProblem(bytes: Uint8Array, body: number, size: number): stri
   if (at + 1 === end && bytes[at] === MSGPACK_NIL) return undefined;
   if (at + 5 > end || bytes[at] !== MSGPACK_BIN32) return "the payload has another type";
   if (at + 5 + readU32(bytes, at + 1) !== end) return "the payload does not end with the body";
+  return undefined;
+}
+
+function markerProblem(bytes: Uint8Array, body: number): string | undefined {
+  if (bytes[body] !== MSGPACK_ARRAY16 || readU16(bytes, body + 1) !== ELEMENT_COUNT) {
+    return `the body is not an array of ${ELEMENT_COUNT} elements`;
+  }
+  for (let i = 0; i < MARKER_OFFSETS.length; i++) {
+    const offset = MARKER_OFFSETS[i];
+    if (bytes[body + offset] !== TEMPLATE[offset]) {
+      return `the element at body offset ${offset} has another type`;
+    }
+  }
   return undefined;
 }
 

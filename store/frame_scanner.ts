@@ -9,6 +9,7 @@ import type { StoreFile } from "../platform/fs.ts";
 import {
   bodyProblem,
   checksumMatches,
+  claimedBodySize,
   FRAME_BODY_SIZE_MAX,
   FRAME_BODY_SIZE_MIN,
   FRAME_CUT,
@@ -175,6 +176,28 @@ export function findFrameAfter(
     }
   }
   return -1;
+}
+
+/** A header this long says where its frame ends; a longer one is not asked. */
+const TRUSTED_HEADER_SIZE_MAX = 1 << 16;
+
+/**
+ * Where the damaged frame at `offset` ends by its own word, or -1 when its word is not worth much. Its
+ * size and the size of its payload each say so, and no single error changes both alike; its sequence
+ * has to be the one that is due. Whatever stands before that end is part of it, also when it looks like
+ * a frame: somebody's payload may hold the frames of another journal.
+ */
+export function endOfDamagedFrame(
+  file: StoreFile,
+  offset: number,
+  end: number,
+  sequence: number,
+): number {
+  const bytes = new Uint8Array(Math.max(0, Math.min(TRUSTED_HEADER_SIZE_MAX, end - offset)));
+  const size = readRange(file, bytes, 0, bytes.byteLength, offset);
+  const bodySize = claimedBodySize(bytes.subarray(0, size), FRAME_HEADER_SIZE, sequence);
+  if (bodySize < 0 || bodySize !== readU32(bytes, 0)) return -1;
+  return offset + FRAME_HEADER_SIZE + bodySize;
 }
 
 /** Reads until `size` bytes are there or the file ends, and says how many there were. */

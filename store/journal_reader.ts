@@ -13,7 +13,7 @@ import { CorruptionError, SerializationError, StoreClosedError } from "./errors.
 import { type EventIndex, ROW_NONE } from "./event_index.ts";
 import { EventKind } from "./event_kind.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
-import { type EventId, formatId, parseId } from "./ids.ts";
+import { type EventId, formatId, idempotencyId, type OperationKey, parseId } from "./ids.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import type { OpenReport } from "./open_report.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
@@ -40,8 +40,11 @@ export interface StoreStats {
   readonly eventCount: number;
   /** The sequence the next event will have. */
   readonly nextSequence: number;
-  /** Events known to survive a power cut: those with a sequence below this. */
-  readonly durableSequence: number;
+  /**
+   * Events with a sequence below this are known to survive a power cut; `undefined` in a reader, which
+   * cannot know.
+   */
+  readonly durableSequence: number | undefined;
   /** Entities that have an event. */
   readonly entityCount: number;
   /** Segment files. */
@@ -134,6 +137,17 @@ export abstract class JournalReader {
     return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
   }
 
+  /**
+   * The event that was appended under this idempotency key, or `undefined`.
+   *
+   * @throws {IdError} when it is no key.
+   */
+  getByKey(idempotencyKey: string | OperationKey): StoredEvent | undefined {
+    const index = this.#index("get an event");
+    const row = index.findId(idempotencyId(idempotencyKey), 0);
+    return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
+  }
+
   /** The event at this place in the journal, or `undefined`. */
   at(globalSequence: number): StoredEvent | undefined {
     const index = this.#index("get an event");
@@ -213,6 +227,7 @@ export abstract class JournalReader {
    */
   walkAncestors(eventId: EventId | string, limit = Infinity): AncestorWalk {
     const index = this.#index("walk ancestors");
+    assertLimit("walk ancestors", limit);
     const ancestors: StoredEvent[] = [];
     const end = (boundary: AncestorBoundary): AncestorWalk => ({ ancestors, boundary });
     let row = index.findId(parseId(eventId), 0);
@@ -246,6 +261,7 @@ export abstract class JournalReader {
    */
   causes(eventId: EventId | string, limit = Infinity): StoredEvent[] {
     const index = this.#index("follow causes");
+    assertLimit("follow causes", limit);
     const causes: StoredEvent[] = [];
     let row = index.findId(parseId(eventId), 0);
     while (row !== ROW_NONE && causes.length < limit) {
@@ -284,8 +300,11 @@ export abstract class JournalReader {
     };
   }
 
-  /** Events with a sequence below this are known to survive a power cut. */
-  abstract get durableSequence(): number;
+  /**
+   * Events with a sequence below this are known to survive a power cut; `undefined` in a reader, which
+   * cannot know.
+   */
+  abstract get durableSequence(): number | undefined;
 
   /**
    * Checks a receipt against the journal and the keys the store was opened with. The first difference
@@ -349,6 +368,7 @@ export abstract class JournalReader {
       offset,
       size,
       this.options.signingKeys.at(-1),
+      true,
     );
   }
 
@@ -360,6 +380,11 @@ export abstract class JournalReader {
 
 /** Where the store puts its own events. */
 export const LIFECYCLE_COORDINATE: Coordinate = Coordinate.of("batpak:store", "batpak:lifecycle");
+
+function assertLimit(action: string, limit: number): void {
+  if (limit === Infinity || (Number.isInteger(limit) && limit >= 0)) return;
+  throw new RangeError(`Cannot ${action} with limit ${limit}: give a whole number, at least 0`);
+}
 
 function assertReceipt(receipt: unknown): void {
   if (receipt instanceof Receipt) return;

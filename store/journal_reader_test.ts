@@ -463,6 +463,64 @@ test("causes() and effects() agree with the causation ids of a random graph", ()
   );
 });
 
+// Size
+
+test("a journal of 70,000 events answers like a small one, live and reopened", () => {
+  const COUNT = 70_000;
+  const fs = new MemoryFs();
+  const store = openIn(fs, { batch: { maxSize: 1000, maxBytes: 16 << 20 } });
+  const ids: EventId[] = [];
+  for (let start = 0; start < COUNT; start += 1000) {
+    const receipts = store.appendBatch(Array.from({ length: 1000 }, (_, offset) => {
+      const i = start + offset;
+      return {
+        entity: `e:${i % 1000}`,
+        scope: "s",
+        kind: i % 3 ? PLACED : PAID,
+        payload: i,
+        lane: i % 7 ? 0 : 1,
+        ...(i % 500 === 0 && { tags: ["rare"] }),
+        // Every event of the second thousand on follows from one of the first.
+        ...(i >= 1000 && i % 10 === 0 && { causationId: ids[i % 1000] }),
+      };
+    }));
+    for (const { eventId } of receipts) ids.push(eventId);
+  }
+  const check = (reader: JournalReader) => {
+    // On both sides of where the columns and the table of ids grow, and a sample of the rest.
+    const edges = [255, 256, 1023, 1024, 4095, 4096, 16_383, 16_384, 65_534, 65_535, 65_536];
+    const sample = Array.from({ length: 500 }, (_, i) => (i * 48_271) % COUNT);
+    for (const i of [0, ...edges, ...edges.map((edge) => edge - 1), ...sample, COUNT - 1]) {
+      const event = reader.get(ids[i])!;
+      assert.equal(event.globalSequence, i + 1);
+      assert.equal(event.payload, i);
+      assert.equal(event.entity, `e:${i % 1000}`);
+      assert.equal(event.lane, i % 7 ? 0 : 1);
+    }
+    const clocks = new Map<string, number>();
+    for (const { entity, lane, clock, globalSequence } of reader.events({ scope: "s" })) {
+      const chain = `${entity}/${lane}`;
+      const expected = clocks.get(chain) ?? 0;
+      if (clock !== expected) assert.equal(clock, expected, `${chain} at ${globalSequence}`);
+      clocks.set(chain, expected + 1);
+    }
+    const every = (step: number) =>
+      Array.from({ length: Math.ceil(COUNT / step) }, (_, i) => i * step + 1);
+    assert.deepEqual(sequencesOf(reader.query({ tags: ["rare"] })), every(500));
+    assert.deepEqual(sequencesOf(reader.query({ kind: PAID })), every(3));
+    assert.deepEqual(sequencesOf(reader.query({ entity: "e:0" })), every(1000));
+    assert.deepEqual(
+      sequencesOf(reader.effects(ids[10])),
+      Array.from({ length: 69 }, (_, i) => (i + 1) * 1000 + 11),
+    );
+    assert.equal(reader.walkAncestors(reader.latest("e:1")!.eventId).ancestors.length, 60);
+  };
+  check(store);
+  store.close();
+  using reader = Store.openReadOnly(DIR, { fs });
+  check(reader);
+});
+
 // Stats
 
 test("stats() counts what is there", () => {

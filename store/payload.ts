@@ -33,6 +33,7 @@ class RoundTripCodec extends ExtensionCodec {
 }
 
 const ROUND_TRIP_TAGS: ReadonlySet<string> = new Set(["Object", "Array", "Uint8Array", "Date"]);
+const markedTextDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const codec = new RoundTripCodec();
 const encoder = makeEncoder();
 const decoder = makeDecoder();
@@ -66,9 +67,21 @@ function makeEncoder(): Encoder {
   return made;
 }
 
-/** A decoder whose byte strings are the caller's own, and no views of the bytes it reads. */
+/**
+ * A decoder whose byte strings are the caller's own, and no views of the bytes it reads, and which keeps
+ * the byte order mark that the library takes from the front of long texts.
+ */
 function makeDecoder(): Decoder {
   const made = new Decoder({ useBigInt64: true });
+  const decodeUtf8String = made["decodeUtf8String"].bind(made);
+  made["decodeUtf8String"] = (size: number, offset: number) => {
+    const bytes = made["bytes"];
+    const start = made["pos"] + offset;
+    const text = decodeUtf8String(size, offset);
+    const isMarked = size >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb &&
+      bytes[start + 2] === 0xbf;
+    return isMarked ? markedTextDecoder.decode(bytes.subarray(start, start + size)) : text;
+  };
   const decodeBinary = made["decodeBinary"].bind(made);
   made["decodeBinary"] = (size: number, offset: number) => decodeBinary(size, offset).slice();
   made["clone"] = makeDecoder;

@@ -117,6 +117,11 @@ export interface ReceiptClaim {
  * back from JSON, to be verified.
  */
 export class Receipt {
+  /**
+   * Whether this append wrote nothing, because its idempotency key was known: the receipt is that of the
+   * first one. Not part of what a receipt proves, nor of its JSON.
+   */
+  readonly replayed: boolean;
   readonly #segmentId: number;
   readonly #offset: number;
   readonly #size: number;
@@ -141,7 +146,9 @@ export class Receipt {
     offset: number,
     size: number,
     signer: SigningKey | undefined,
+    replayed = false,
   ) {
+    this.replayed = replayed;
     this.#storeId = storeId;
     this.#header = header;
     this.#eventHash = eventHash;

@@ -36,7 +36,13 @@ import {
   sequenceOf,
   timestampOf,
 } from "./frame.ts";
-import { findFrameAfter, FrameScanner, readRange, type ScanResult } from "./frame_scanner.ts";
+import {
+  endOfDamagedFrame,
+  findFrameAfter,
+  FrameScanner,
+  readRange,
+  type ScanResult,
+} from "./frame_scanner.ts";
 import { bytesEqual } from "./hash.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import {
@@ -77,6 +83,8 @@ export interface LoadStop {
   readonly reason: string;
   /** Sequence of the last frame of the group that is not whole, or -1. */
   readonly groupEnd: number;
+  /** Frames of that group that were read. */
+  readonly groupCount: number;
   /** Size of the last segment's file when it was looked at. */
   readonly fileSize: number;
 }
@@ -113,6 +121,8 @@ export class JournalLoader {
   header: SegmentHeader | undefined;
 
   readonly #options: LoaderOptions;
+  /** The last stop that turned out to be a torn end, or one in the making. */
+  #harmless: { readonly segment: Segment; readonly offset: number } | undefined;
   /** Bodies of a group that is not whole yet, and where each frame starts. */
   readonly #group: { readonly body: Uint8Array; readonly offset: number }[] = [];
 
@@ -147,6 +157,56 @@ export class JournalLoader {
       const stop = this.#scan(opened?.header.previousSize);
       if (opened === undefined) return stop;
       this.#enter(opened);
+    }
+  }
+
+  /**
+   * As {@linkcode load}, for a reader beside a live writer: what stands behind the last whole group may
+   * be a group that is being written. A sound frame behind it says otherwise, because a group is written
+   * only after the one before; so if there is one, and the damage is still there on a second look, the
+   * journal is refused. Going on would show a prefix as if it were everything.
+   *
+   * @param thorough also looks behind zeros, which are nearly always space the writer has taken in
+   * advance, and megabytes of it: worth it once.
+   * @throws {CorruptionError} also when sound frames follow damage in the last segment.
+   */
+  loadBesideWriter(thorough: boolean): void {
+    for (let stop = this.load(); stop !== undefined;) {
+      const { log } = this.#options;
+      const segment = log.segments[log.segments.length - 1];
+      const { offset, result } = stop;
+      if (result === "end" || (result === "zeros" && !thorough)) return;
+      if (this.#isHarmless(segment, stop)) return;
+      const behind = this.#frameBehind(segment, stop);
+      if (behind < 0) {
+        this.#harmless = { segment, offset };
+        return;
+      }
+      stop = this.load();
+      if (
+        stop !== undefined && stop.offset === offset && stop.result !== "end" &&
+        log.segments[log.segments.length - 1] === segment
+      ) {
+        const reason = `${reasonOf(stop)}, but a sound frame follows at offset ${behind}`;
+        this.#refuse(segment, offset, reason);
+      }
+    }
+  }
+
+  /** Whether this stop has been looked behind before. */
+  #isHarmless(segment: Segment, stop: LoadStop): boolean {
+    return this.#harmless?.segment === segment && this.#harmless.offset === stop.offset;
+  }
+
+  #frameBehind(segment: Segment, stop: LoadStop): number {
+    const file = this.#options.fs.open(segment.path, "read");
+    try {
+      const end = lastUsedOffset(file, stop.offset, Math.min(stop.fileSize, file.size()));
+      const { offset, groupEnd, groupCount } = stop;
+      const due = this.firstSequence + this.#options.index.count + groupCount;
+      return findFrameBehind(file, { offset, end, due, groupEnd });
+    } finally {
+      file.close();
     }
   }
 
@@ -193,7 +253,7 @@ export class JournalLoader {
     const path = this.#pathOf(id);
     const previous = this.#options.log.segments.at(-1);
     if (previous !== undefined && id !== previous.id + 1) {
-      this.#refuseHeader(id, `segments ${previous.id + 1} to ${id - 1} are missing`);
+      this.#refuseHeader(id, `segment ${previous.id} is the one before it: others are missing`);
     }
     const decoded = this.#readHeader(id);
     switch (decoded.type) {
@@ -325,6 +385,7 @@ export class JournalLoader {
         offset: scanner.offset,
         reason: scanner.reason,
         groupEnd,
+        groupCount: this.#group.length,
         fileSize,
       };
     } finally {
@@ -441,13 +502,11 @@ function repairTail(options: RepairOptions): Repair | undefined {
       });
     };
     if (used > TORN_SIZE_MAX) refuse(`${used} bytes follow, more than a crash leaves`);
-    const next = findFrameBehind(file, {
-      from: stop.offset + 1,
-      end: segment.end + used,
-      next: loader.firstSequence + options.index.count,
-      groupEnd: stop.groupEnd,
-    });
-    if (next >= 0) refuse(`a sound frame follows at offset ${next}`);
+    const end = segment.end + used;
+    const { offset, groupEnd, groupCount } = stop;
+    const due = loader.firstSequence + options.index.count + groupCount;
+    const behind = findFrameBehind(file, { offset, end, due, groupEnd });
+    if (behind >= 0) refuse(`a sound frame follows at offset ${behind}`);
     const bytes = new Uint8Array(used);
     readFully(file, bytes, segment.end);
     const kept = keep(fs, dir, { id: segment.id, offset: segment.end, bytes });
@@ -483,26 +542,32 @@ function lastUsedOffset(file: StoreFile, start: number, end: number): number {
 }
 
 /**
- * The offset of a frame that shows that the damage in front of it is not just a torn end, or -1.
+ * The offset of a frame that shows that damage is not just a torn end, or -1.
  *
- * A frame inside a payload is somebody's data, with a place in some other journal, and does not count.
- * Nor does a frame of the torn group itself: it is all one write, and its pages reach the disk in any
- * order.
+ * A frame inside the damaged one's own payload is somebody's data and does not count, and neither does
+ * one whose sequence has no place here. Nor does a frame of the torn group itself: it is all one write,
+ * and its pages reach the disk in any order.
  */
-function findFrameBehind(
+export function findFrameBehind(
   file: StoreFile,
   options: {
-    readonly from: number;
+    /** Where the damage is. */
+    readonly offset: number;
+    /** Where to stop looking. */
     readonly end: number;
-    readonly next: number;
+    /** The sequence that the damaged frame should have. */
+    readonly due: number;
+    /** The last sequence of the group around it, or -1. */
     readonly groupEnd: number;
   },
 ): number {
-  const { from, end, next, groupEnd } = options;
-  const last = next + Math.ceil((end - from) / FRAME_BODY_SIZE_MIN) + 1;
+  const { offset, end, due, groupEnd } = options;
+  const own = endOfDamagedFrame(file, offset, end, due);
+  const from = own < 0 ? offset + 1 : own;
+  const last = due + Math.ceil((end - offset) / FRAME_BODY_SIZE_MIN);
   return findFrameAfter(file, from, end, (bytes, body) => {
     const sequence = sequenceOf(bytes, body);
-    if (sequence <= next || sequence > last) return false;
+    if (sequence <= due || sequence > last) return false;
     return groupEnd < 0 || sequence + groupRemainingOf(bytes, body) !== groupEnd;
   });
 }

@@ -13,6 +13,7 @@ import type { StoreFile, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { CorruptionError, StoreClosedError, StoreIoError } from "./errors.ts";
 import type { EventIndex } from "./event_index.ts";
+import { readRange } from "./frame_scanner.ts";
 import { NO_BYTES } from "./hash.ts";
 import { Slab } from "./slab.ts";
 import {
@@ -237,11 +238,14 @@ export class SegmentLog {
       const windowEnd = forwards ? Math.min(segment.end, start + WINDOW_SIZE) : end;
       if (this.#window.byteLength === 0) this.#window = new Uint8Array(WINDOW_SIZE);
       this.#windowSegment = -1;
-      this.#fill(file, segment, this.#window, windowStart, windowEnd);
-      this.#windowSegment = segmentIndex;
-      this.#windowStart = windowStart;
-      this.#windowEnd = windowEnd;
-      return this.#window;
+      const size = readRange(file, this.#window, 0, windowEnd - windowStart, windowStart);
+      // A file that has become shorter fails where the frame asked for is not whole, and only there.
+      if (windowStart + size >= end) {
+        this.#windowSegment = segmentIndex;
+        this.#windowStart = windowStart;
+        this.#windowEnd = windowStart + size;
+        return this.#window;
+      }
     }
     const size = end - start;
     let bytes = this.#scratch;
@@ -260,19 +264,14 @@ export class SegmentLog {
     start: number,
     end: number,
   ): void {
-    let filled = 0;
-    while (filled < end - start) {
-      const count = file.readAt(target, filled, end - start - filled, start + filled);
-      if (count === 0) {
-        throw new CorruptionError({
-          path: segment.path,
-          segmentId: segment.id,
-          offset: start + filled,
-          reason: `unexpected EOF: the file ended before requested length ${end - start}`,
-        });
-      }
-      filled += count;
-    }
+    const size = readRange(file, target, 0, end - start, start);
+    if (size === end - start) return;
+    throw new CorruptionError({
+      path: segment.path,
+      segmentId: segment.id,
+      offset: start + size,
+      reason: `unexpected EOF: the file ended before requested length ${end - start}`,
+    });
   }
 
   #open(segment: Segment): StoreFile {
@@ -284,12 +283,12 @@ export class SegmentLog {
       }
       return known;
     }
-    const file = this.#fs.open(segment.path, "read");
     if (this.#files.size >= this.#fdBudget) {
       const [oldest, oldestFile] = this.#files.entries().next().value as [number, StoreFile];
-      oldestFile.close();
       this.#files.delete(oldest);
+      oldestFile.close();
     }
+    const file = this.#fs.open(segment.path, "read");
     this.#files.set(segment.id, file);
     return file;
   }

@@ -35,6 +35,7 @@ import {
   FutureVersionError,
   IdempotencyError,
   InvalidClockError,
+  JournalNotFoundError,
   StoreClosedError,
   StoreError,
   StoreLockedError,
@@ -224,9 +225,10 @@ export class Store extends JournalReader {
    * what has been appended since.
    *
    * @throws {ConfigurationError} when an option is wrong.
-   * @throws {CorruptionError} when a sealed segment is damaged.
+   * @throws {CorruptionError} when a sealed segment is damaged, or sound frames follow damage.
    * @throws {FutureVersionError} when a newer program wrote here.
-   * @throws {StoreIoError} when the directory is not there or cannot be read.
+   * @throws {JournalNotFoundError} when there is no journal in the directory, or no directory.
+   * @throws {StoreIoError} when the directory cannot be read.
    */
   static openReadOnly(dir: string, options: ReadOptions = {}): ReadOnlyStore {
     return ReadOnlyStore.open(dir, options);
@@ -775,10 +777,12 @@ export class ReadOnlyStore extends JournalReader {
     const { clock } = resolved;
     const startedUs = clock.monotonicUs();
     return withIo(`open "${dir}" for reading`, () => {
-      const path = resolved.fs.canonicalize(dir);
+      const path = canonicalJournal(resolved.fs, dir);
       const { source, loader } = loadJournal(path, resolved, readStoreId(path, resolved));
-      loader.load();
-      if (resolved.chainVerification === "recompute") refuseUnlessIntact(path, resolved);
+      loader.loadBesideWriter(true);
+      if (resolved.chainVerification === "recompute" && source.log.segments.length > 0) {
+        refuseUnlessIntact(path, resolved);
+      }
       const elapsedUs = Math.round(clock.monotonicUs() - startedUs);
       const openReport: OpenReport = {
         path: "frames",
@@ -792,14 +796,7 @@ export class ReadOnlyStore extends JournalReader {
         oddities: [],
       };
       const { storeId } = loader;
-      if (storeId === undefined) {
-        throw new IoFault({
-          code: "ENOENT",
-          op: "open",
-          path: `${path}/${STORE_META_NAME}`,
-          message: "there is no journal here",
-        });
-      }
+      if (storeId === undefined) throw new JournalNotFoundError(dir);
       const store = new ReadOnlyStore({
         dir: path,
         source,
@@ -814,23 +811,24 @@ export class ReadOnlyStore extends JournalReader {
   }
 
   /**
-   * What this reader has seen. Whether it survives a power cut is the writer's to say; a reader only
-   * knows that it was written.
+   * Whether an event survives a power cut is the writer's to say; a reader only knows that it was
+   * written.
    */
-  override get durableSequence(): number {
-    return this.source.firstSequence;
+  override get durableSequence(): undefined {
+    return undefined;
   }
 
   /**
    * Takes in what has been appended since the open or the last refresh, and says how many events that
    * was.
    *
-   * @throws {CorruptionError} when a segment that has been sealed meanwhile is damaged.
+   * @throws {CorruptionError} when sound frames follow damage: it is no torn end, and reading on would
+   * skip events.
    */
   refresh(): number {
     if (this.closed) throw new StoreClosedError("refresh");
     const before = this.source.index.count;
-    withIo("refresh", () => this.#loader.load());
+    withIo("refresh", () => this.#loader.loadBesideWriter(false));
     return this.source.index.count - before;
   }
 
@@ -843,6 +841,18 @@ export class ReadOnlyStore extends JournalReader {
   /** As {@linkcode close}. */
   override [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+/** The canonical path of a directory that has to be there. */
+function canonicalJournal(fs: StoreFs, dir: string): string {
+  try {
+    return fs.canonicalize(dir);
+  } catch (error) {
+    if (error instanceof IoFault && error.code === "ENOENT") {
+      throw new JournalNotFoundError(dir, error);
+    }
+    throw error;
   }
 }
 
@@ -898,7 +908,9 @@ function openForWriting(
   const { source, loader } = loadJournal(dir, options, known);
   const { index, log } = source;
   const stop = loader.load();
-  if (options.chainVerification === "recompute") refuseUnlessIntact(dir, options);
+  if (options.chainVerification === "recompute" && log.segments.length > 0) {
+    refuseUnlessIntact(dir, options);
+  }
   // Whatever can refuse the journal has had its say: from here on, things are changed.
   const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop });
   const oddities = tidy(fs, dir);

@@ -14,6 +14,7 @@ import {
   PLACED,
   segmentBytes,
 } from "../tests/support_api/journal.ts";
+import { jsonPayloads } from "../tests/support_api/arbitraries.ts";
 import { spiedFs } from "../tests/support_api/spied_fs.ts";
 import {
   BatchError,
@@ -577,7 +578,7 @@ test("a batch is what its items would be one by one, but for time and groups", (
     entity: fc.constantFrom("a", "b", "c:d"),
     scope: fc.constantFrom("s", "t"),
     kind: fc.constantFrom(PLACED, PAID),
-    payload: fc.jsonValue(),
+    payload: jsonPayloads,
     lane: fc.nat(2),
     depth: fc.nat(5),
     flags: fc.nat(255),

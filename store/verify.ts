@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { StoreFs } from "../platform/fs.ts";
+import type { DirEntry, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { runtime } from "../platform/runtime.ts";
 import {
@@ -29,14 +29,19 @@ import {
   payloadOf,
   payloadStartOf,
   PREV_HASH_OFFSET,
+  readUtf8,
+  scopeSizeOf,
+  scopeStartOf,
   sequenceOf,
   timestampOf,
 } from "./frame.ts";
-import { findFrameAfter, FrameScanner } from "./frame_scanner.ts";
+import { validateCoordinate } from "./coordinate.ts";
+import { JournalNotFoundError } from "./errors.ts";
+import { endOfDamagedFrame, findFrameAfter, FrameScanner } from "./frame_scanner.ts";
 import { blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
 import { formatId } from "./ids.ts";
 import { Interner, NAME_UNKNOWN } from "./interner.ts";
-import { readFully } from "./recovery.ts";
+import { findFrameBehind, readFully } from "./recovery.ts";
 import {
   decodeSegmentHeader,
   SEGMENT_HEADER_SIZE_MAX,
@@ -119,7 +124,8 @@ const PROGRESS_EVENTS = 8192;
  * Checks a journal's bytes from beginning to end and reports everything that is not as it was written.
  * Changes nothing and takes no lock; beside a live writer it reports the journal as it finds it.
  *
- * @throws {IoFault} when the directory itself cannot be listed.
+ * @throws {JournalNotFoundError} when there is no journal in the directory, or no directory.
+ * @throws {IoFault} when the directory cannot be listed.
  *
  * @example Verify a journal
  * ```ts
@@ -158,6 +164,7 @@ class Verifier {
   readonly #scratch: Uint8Array = new Uint8Array(HASH_SIZE);
   /** Chains by entity and lane, with their heads; lost when damage may have hidden a link. */
   readonly #names = new Interner();
+  readonly #scopes = new Interner();
   readonly #chains = new Map<number, Map<number, ChainHead>>();
   #chainCount = 0;
   /** After damage, chains may lack a link: each is believed once. */
@@ -171,7 +178,7 @@ class Verifier {
 
   run(): VerifyReport {
     const ids: number[] = [];
-    for (const { name } of this.#fs.list(this.#dir)) {
+    for (const { name } of this.#list()) {
       const id = segmentIdOf(name);
       if (id === undefined) continue;
       ids.push(id);
@@ -183,8 +190,9 @@ class Verifier {
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i];
       if (i > 0 && id !== ids[i - 1] + 1) {
-        this.#report("header", id, 0, `segments ${ids[i - 1] + 1} to ${id - 1} are missing`);
+        this.#report("header", id, 0, missingSegments(ids[i - 1] + 1, id - 1));
         this.#forgetPlace();
+        previous = undefined;
       }
       try {
         previous = this.#verifySegment(id, i === ids.length - 1, previous);
@@ -209,6 +217,15 @@ class Verifier {
     };
   }
 
+  #list(): DirEntry[] {
+    try {
+      return this.#fs.list(this.#dir);
+    } catch (error) {
+      if (!(error instanceof IoFault && error.code === "ENOENT")) throw error;
+      throw new JournalNotFoundError(this.#dir, error);
+    }
+  }
+
   #readMeta(segmentCount: number): void {
     const refuse = (reason: string) => {
       this.#push({ type: "file", file: STORE_META_NAME, segmentId: undefined, offset: 0, reason });
@@ -223,7 +240,7 @@ class Verifier {
       if (!(error instanceof IoFault)) throw error;
       if (error.code !== "ENOENT") refuse(error.message);
       else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
-      else refuse("there is no journal here");
+      else throw new JournalNotFoundError(this.#dir);
     }
   }
 
@@ -243,8 +260,11 @@ class Verifier {
         start = decoded.end;
         this.#verifyHeader(id, decoded.header, previous);
       } else {
+        const isFuture = decoded.type === "future";
+        start = isFuture ? -1 : this.#resync(file, id, 8, size);
+        // A header that was never whole has no frames behind it.
         this.#report(
-          last && decoded.type === "cut" ? "tail" : "header",
+          last && decoded.type === "cut" && start < 0 ? "tail" : "header",
           id,
           0,
           decoded.type === "cut"
@@ -254,8 +274,6 @@ class Verifier {
             : decoded.reason,
         );
         this.#forgetPlace();
-        if (decoded.type === "future") return undefined;
-        start = this.#resync(file, id, 8, size);
         if (start < 0) return undefined;
       }
       const end = this.#verifyFrames(file, id, { start, size, last });
@@ -287,7 +305,11 @@ class Verifier {
       );
       this.#forgetPlace();
     }
-    if (previous === undefined) return;
+    // Where a damaged segment ends is not known, and has been reported.
+    if (id === 1 && header.previousSize !== 0) {
+      this.#report("header", id, 0, "the header of the first segment names one before it");
+    }
+    if (previous === undefined || previous.end < 0) return;
     if (previous.end !== header.previousSize) {
       this.#report(
         "header",
@@ -308,7 +330,7 @@ class Verifier {
     }
   }
 
-  /** Reads the frames of a segment, and says where they end. */
+  /** Reads the frames of a segment, and says where they end; -1 when damage leaves that open. */
   #verifyFrames(
     file: Parameters<typeof readFully>[0],
     id: number,
@@ -316,35 +338,44 @@ class Verifier {
   ): number {
     const { size, last } = range;
     let scanner = new FrameScanner(file, range.start, size);
-    let group: { offset: number; end: number } | undefined;
+    let group: OpenGroup | undefined;
     for (;;) {
       const result = scanner.next();
       if (result === "frame") {
         group = this.#verifyFrame(scanner, id, group);
         continue;
       }
-      const at = scanner.offset;
-      if (result === "end" || (result === "zeros" && last && isZeroTo(file, at, size))) {
+      const offset = scanner.offset;
+      if (result === "end" || (result === "zeros" && last && isZeroTo(file, offset, size))) {
         if (group !== undefined) {
           this.#report(last ? "tail" : "group", id, group.offset, "the group is not whole");
         }
-        return at;
+        return offset;
       }
       const reason = result === "damaged"
         ? scanner.reason
         : result === "cut"
         ? "the frame is cut short"
         : "there are zeros where a frame should be";
-      const next = this.#resync(file, id, at + 1, size);
-      if (next < 0) {
-        this.#report(last ? "tail" : "frame", id, at, reason);
-        if (!last) this.#forgetPlace();
-        return at;
+      const due = this.#nextSequence;
+      if (last && due >= 0) {
+        const groupEnd = group?.end ?? -1;
+        if (findFrameBehind(file, { offset, end: size, due, groupEnd }) < 0) {
+          this.#report("tail", id, group?.offset ?? offset, reason);
+          return offset;
+        }
       }
-      this.#report("frame", id, at, `${reason}; the next sound frame is at offset ${next}`);
+      const own = due < 0 ? -1 : endOfDamagedFrame(file, offset, size, due);
+      const found = this.#resync(file, id, own < 0 ? offset + 1 : own, size);
+      if (found < 0) {
+        this.#report(last ? "tail" : "frame", id, offset, reason);
+        if (!last) this.#forgetPlace();
+        return last ? offset : -1;
+      }
+      this.#report("frame", id, offset, `${reason}; the next sound frame is at offset ${found}`);
       this.#forgetPlace();
       group = undefined;
-      scanner = new FrameScanner(file, next, size);
+      scanner = new FrameScanner(file, found, size);
     }
   }
 
@@ -352,8 +383,8 @@ class Verifier {
   #verifyFrame(
     scanner: FrameScanner,
     id: number,
-    group: { offset: number; end: number } | undefined,
-  ): { offset: number; end: number } | undefined {
+    group: OpenGroup | undefined,
+  ): OpenGroup | undefined {
     const { bytes, body, offset } = scanner;
     const view = bytes.subarray(0, body + scanner.bodySize);
     const sequence = sequenceOf(view, body);
@@ -386,6 +417,8 @@ class Verifier {
       }
     }
     blake3Into(view, body, payloadStartOf(view, body), eventHash);
+    const invalidName = this.#nameProblem(view, body);
+    if (invalidName !== undefined) this.#report("frame", id, offset, invalidName, about());
     const broken = this.#followChain(view, body, eventHash);
     if (broken !== undefined) this.#report("chain", id, offset, broken, about());
 
@@ -402,6 +435,28 @@ class Verifier {
     if (this.#events % PROGRESS_EVENTS === 0) this.#progress(offset + FRAME_HEADER_SIZE);
     if (remaining === 0) return undefined;
     return open ?? { offset, end: sequence + remaining };
+  }
+
+  /** What is wrong with the names of an event, if they are seen for the first time. */
+  #nameProblem(bytes: Uint8Array, body: number): string | undefined {
+    const entityStart = body + ENTITY_OFFSET;
+    const entitySize = entitySizeOf(bytes, body);
+    const scopeStart = scopeStartOf(bytes, body);
+    const scopeSize = scopeSizeOf(bytes, body);
+    const isScopeNew = this.#scopes.find(bytes, scopeStart, scopeSize) === NAME_UNKNOWN;
+    if (!isScopeNew && this.#names.find(bytes, entityStart, entitySize) !== NAME_UNKNOWN) {
+      return undefined;
+    }
+    if (isScopeNew) this.#scopes.add(bytes, scopeStart, scopeSize);
+    const entity = readUtf8(bytes, entityStart, entitySize);
+    const scope = readUtf8(bytes, scopeStart, scopeSize);
+    if (entity === undefined || scope === undefined) return "a name is not UTF-8";
+    try {
+      validateCoordinate(entity, scope);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
   }
 
   /** Moves an event's chain on to it, and says how it does not follow. */
@@ -481,10 +536,24 @@ class Verifier {
   }
 }
 
+/** A group of which frames are still to come. */
+interface OpenGroup {
+  /** Where its first frame starts. */
+  readonly offset: number;
+  /** Sequence of its last frame. */
+  readonly end: number;
+}
+
 interface ChainHead {
   clock: number;
   readonly hash: Uint8Array;
   generation: number;
+}
+
+function missingSegments(first: number, last: number): string {
+  return first === last
+    ? `segment ${first} before it is missing`
+    : `segments ${first} to ${last} before it are missing`;
 }
 
 function equalAt(hash: Uint8Array, bytes: Uint8Array, start: number): boolean {
