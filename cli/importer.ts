@@ -11,7 +11,6 @@
 import {
   BatchError,
   CorruptionError,
-  OperationKey,
   type Store,
   StoreError,
   StoreIoError,

@@ -14,6 +14,7 @@ import {
   PAID,
   PLACED,
 } from "../tests/support_api/journal.ts";
+import { someOf } from "../tests/support_api/arbitraries.ts";
 import { isInRegion, type RegionSubject } from "../tests/support_api/region_model.ts";
 import { CorruptionError } from "./errors.ts";
 import { EventKind } from "./event_kind.ts";
@@ -69,17 +70,17 @@ const appends = fc.array(
     lane: fc.nat(2),
     tags: fc.subarray(TAGS),
   }),
-  { maxLength: 60 },
+  { maxLength: 60, size: "max" },
 );
-const regions = fc.record({
+const regions: fc.Arbitrary<RegionFilters> = someOf<RegionFilters>({
   entity: fc.constantFrom(...ENTITIES, "", "nobody", "batpak:store", "use"),
   scope: fc.constantFrom(...SCOPES, "batpak:lifecycle", "nowhere"),
   kind: fc.constantFrom(...KINDS, EventKind.SYSTEM_OPEN_COMPLETED, "any" as const),
   category: fc.constantFrom(0x0, 0x1, 0xd, 0xe, 0xf),
   lane: fc.nat(3),
   clock: fc.tuple(fc.nat(4), fc.nat(6)).map(([a, b]) => [a, a + b] as const),
-  tags: fc.subarray([...TAGS, "unknown"]),
-}, { requiredKeys: [] }).map((region): RegionFilters =>
+  tags: fc.subarray([...TAGS, "unknown"], { maxLength: 2 }),
+}, 3).map((region) =>
   // The two exclude each other.
   region.kind === undefined ? region : { ...region, category: undefined }
 );
@@ -440,7 +441,7 @@ test("a cause that is not here ends the line, and an event is never its own caus
 
 test("causes() and effects() agree with the causation ids of a random graph", () => {
   fc.assert(
-    fc.property(fc.array(fc.option(fc.nat(40)), { maxLength: 40 }), (parents) => {
+    fc.property(fc.array(fc.option(fc.nat(40)), { maxLength: 40, size: "max" }), (parents) => {
       const fs = new MemoryFs();
       const store = openIn(fs);
       const ids: EventId[] = [];

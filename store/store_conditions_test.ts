@@ -183,7 +183,7 @@ test("a condition sees exactly what a query sees, behind the same sequence", () 
     after: fc.nat(12),
   }, { requiredKeys: [] });
   fc.assert(
-    fc.property(fc.array(event, { maxLength: 10 }), condition, (events, failIf) => {
+    fc.property(fc.array(event, { maxLength: 10, size: "max" }), condition, (events, failIf) => {
       using store = openIn(new MemoryFs());
       for (const { entity, ...options } of events) {
         store.append({ entity, scope: "s" }, PLACED, 1, options);
