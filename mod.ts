@@ -71,7 +71,7 @@ export {
   ReadOnlyStore,
   Store,
 } from "./store/store.ts";
-export type { ReadOptions, StoreOptions } from "./store/store_options.ts";
+export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";
 export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
 export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";
 export {

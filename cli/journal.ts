@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { JournalNotFoundError, type ReadOnlyStore, Store } from "../mod.ts";
+import { JournalNotFoundError, type ReadOnlyStore, Store, type StoreOptions } from "../mod.ts";
 import { CommandError } from "./errors.ts";
 import { formatBytes, type Output } from "./output.ts";
 
@@ -26,8 +26,9 @@ export function openForReading(dir: string): ReadOnlyStore {
 }
 
 /** Opens a journal for writing, begins one when there is none, and says what else it did. */
-export function openForWriting(dir: string, output: Output): Store {
+export function openForWriting(dir: string, output: Output, options: StoreOptions = {}): Store {
   const store = Store.open(dir, {
+    ...options,
     singleAppendMaxBytes: EVENT_BYTES_MAX,
     batch: { maxBytes: BATCH_BYTES_MAX },
   });

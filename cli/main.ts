@@ -17,6 +17,7 @@ import { exit, type Host, OutputClosedError, processHost } from "./host.ts";
 import { addImportCommand } from "./import.ts";
 import { Output } from "./output.ts";
 import { addGetCommand, addQueryCommand, addWalkCommand } from "./read.ts";
+import { addRepairCommand } from "./repair.ts";
 import { newSession, type Session } from "./session.ts";
 import { addStatsCommand } from "./stats.ts";
 import { addTailCommand } from "./tail.ts";
@@ -86,6 +87,7 @@ function newProgram(session: Session): Command {
   addTailCommand(program, session);
   addVerifyCommand(program, session);
   addStatsCommand(program, session);
+  addRepairCommand(program, session);
   return program;
 }
 

@@ -51,6 +51,7 @@ import {
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
+import type { TailPolicy } from "./store_options.ts";
 import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
 
 /** The directory that cut bytes are kept in. */
@@ -460,6 +461,7 @@ export class JournalLoader {
 export interface RepairOptions extends LoaderOptions {
   readonly loader: JournalLoader;
   readonly stop: LoadStop | undefined;
+  readonly tailPolicy: TailPolicy;
 }
 
 /**
@@ -467,7 +469,8 @@ export interface RepairOptions extends LoaderOptions {
  * group in `quarantine/` and cuts it off, and removes a segment that never got its header. Says what it
  * did; nothing, when the end was clean.
  *
- * @throws {CorruptionError} when sound frames follow the damage; nothing has been changed then.
+ * @throws {CorruptionError} when the tail policy forbids it, as the default one does when sound frames
+ * follow the damage; nothing has been changed then.
  */
 export function repairEnd(options: RepairOptions): Repair[] {
   const repairs: Repair[] = [];
@@ -505,8 +508,12 @@ function repairTail(options: RepairOptions): Repair | undefined {
     const end = segment.end + used;
     const { offset, groupEnd, groupCount } = stop;
     const due = loader.firstSequence + options.index.count + groupCount;
-    const behind = findFrameBehind(file, { offset, end, due, groupEnd });
-    if (behind >= 0) refuse(`a sound frame follows at offset ${behind}`);
+    const { tailPolicy } = options;
+    if (tailPolicy === "failClosed") refuse('the tail policy is "failClosed"');
+    if (tailPolicy === "repair") {
+      const behind = findFrameBehind(file, { offset, end, due, groupEnd });
+      if (behind >= 0) refuse(`a sound frame follows at offset ${behind}`);
+    }
     const bytes = new Uint8Array(used);
     readFully(file, bytes, segment.end);
     const kept = keep(fs, dir, { id: segment.id, offset: segment.end, bytes });

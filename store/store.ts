@@ -912,7 +912,8 @@ function openForWriting(
     refuseUnlessIntact(dir, options);
   }
   // Whatever can refuse the journal has had its say: from here on, things are changed.
-  const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop });
+  const { tailPolicy } = options;
+  const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop, tailPolicy });
   const oddities = tidy(fs, dir);
 
   const ids = new IdGenerator(entropy);

@@ -65,6 +65,17 @@ export interface StoreOptions extends ReadOptions {
      */
     readonly mode?: SyncMode;
   };
+  /**
+   * What an open does with an end that is no whole event.
+   *
+   * - `"repair"`, the default, cuts a torn tail and refuses when sound events follow the damage.
+   * - `"failClosed"` refuses a torn tail too, and changes nothing.
+   * - `"cutAtDamage"` gives up events: it cuts the newest segment at the first damage, sound events
+   *   behind it included, also when they had been acknowledged. For a journal that `"repair"` refuses,
+   *   after a power cut that lost a page of what was not synced yet. All that is cut is kept in
+   *   `quarantine/`. Sealed segments are never cut.
+   */
+  readonly tailPolicy?: TailPolicy;
   /** `"required"` refuses to open without a signing key. Default `"optional"`. */
   readonly signingPolicy?: "optional" | "required";
   /** Definitions to register now, so that two that claim one kind are found before anything is written. */
@@ -72,6 +83,9 @@ export interface StoreOptions extends ReadOptions {
   /** Chance. Default: the system's. */
   readonly entropy?: Entropy;
 }
+
+/** See {@linkcode StoreOptions.tailPolicy}. */
+export type TailPolicy = "repair" | "failClosed" | "cutAtDamage";
 
 /** Options with every default in place. */
 export interface ResolvedOptions {
@@ -89,6 +103,7 @@ export interface ResolvedOptions {
   readonly batchMaxBytes: number;
   readonly syncEveryNEvents: number;
   readonly syncMode: SyncMode;
+  readonly tailPolicy: TailPolicy;
   readonly events: readonly EventDefinition[];
 }
 
@@ -104,6 +119,7 @@ const KNOWN_OPTIONS = new Set([
   "singleAppendMaxBytes",
   "batch",
   "sync",
+  "tailPolicy",
   "signingPolicy",
   "events",
   "entropy",
@@ -157,6 +173,7 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
     batchMaxBytes: integer("batch.maxBytes", batch.maxBytes, 1 << 20, 1, 16 << 20),
     syncEveryNEvents: integer("sync.everyNEvents", sync.everyNEvents, 1000, 0, 2 ** 32 - 1),
     syncMode: oneOf("sync.mode", sync.mode, ["data", "all"]),
+    tailPolicy: oneOf("tailPolicy", options.tailPolicy, ["repair", "failClosed", "cutAtDamage"]),
     events: options.events ?? [],
   };
 }
