@@ -391,10 +391,12 @@ export class TooLargeError extends StoreError {
    *
    * @param options what, how much, and the limit; `option` names the setting that holds it.
    */
-  constructor(options: { what: string; actual: number; limit: number; option?: string }) {
-    const { what, actual, limit, option } = options;
+  constructor(
+    options: { what: string; unit: string; actual: number; limit: number; option?: string },
+  ) {
+    const { what, unit, actual, limit, option } = options;
     super(
-      `Cannot append ${what} of ${actual}: the limit is ${limit}${
+      `Cannot append ${what} of ${actual} ${unit}: the limit is ${limit}${
         option ? ` (option "${option}")` : ""
       }`,
     );

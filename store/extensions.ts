@@ -68,7 +68,8 @@ export function normalizeExtensions(input: Extensions): ExtensionEntries {
   if (keys.length === 0) return NO_EXTENSIONS;
   if (keys.length > EXTENSION_COUNT_MAX) {
     throw new TooLargeError({
-      what: "an extension count",
+      what: "an event",
+      unit: "extensions",
       actual: keys.length,
       limit: EXTENSION_COUNT_MAX,
     });

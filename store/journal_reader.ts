@@ -16,6 +16,7 @@ import { bytesEqual, NO_BYTES } from "./hash.ts";
 import { type EventId, formatId, idempotencyId, type OperationKey, parseId } from "./ids.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import type { OpenReport } from "./open_report.ts";
+import { printAs } from "./print.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
 import { Region, type RegionLike } from "./region.ts";
 import { findName, rowsOf } from "./region_query.ts";
@@ -123,6 +124,9 @@ export abstract class JournalReader {
     this.source = facts.source;
     this.options = facts.options;
     this.#storeId = facts.storeId;
+    // Printing a store should not print its index.
+    Object.defineProperty(this, "source", { enumerable: false });
+    Object.defineProperty(this, "options", { enumerable: false });
   }
 
   /** Which journal this is: a UUID that stays with it when it is moved or copied. */
@@ -380,6 +384,8 @@ export abstract class JournalReader {
 
 /** Where the store puts its own events. */
 export const LIFECYCLE_COORDINATE: Coordinate = Coordinate.of("batpak:store", "batpak:lifecycle");
+
+printAs(JournalReader, ({ dir, storeId }) => ({ dir, storeId }));
 
 function assertLimit(action: string, limit: number): void {
   if (limit === Infinity || (Number.isInteger(limit) && limit >= 0)) return;

@@ -35,6 +35,7 @@ import {
 } from "./frame.ts";
 import { blake3, bytesEqual, fromHex, HASH_SIZE, toHex } from "./hash.ts";
 import { EventId, formatId, ID_SIZE, parseId } from "./ids.ts";
+import { printAs } from "./print.ts";
 import type { LogPosition } from "./stored_event.ts";
 
 const SIGNATURE_SIZE = 64;
@@ -122,6 +123,8 @@ export class Receipt {
    * first one. Not part of what a receipt proves, nor of its JSON.
    */
   readonly replayed: boolean;
+  /** Place in the journal. */
+  readonly globalSequence: number;
   readonly #segmentId: number;
   readonly #offset: number;
   readonly #size: number;
@@ -149,6 +152,7 @@ export class Receipt {
     replayed = false,
   ) {
     this.replayed = replayed;
+    this.globalSequence = sequenceOf(header, 0);
     this.#storeId = storeId;
     this.#header = header;
     this.#eventHash = eventHash;
@@ -214,10 +218,6 @@ export class Receipt {
   /** The id of the event. */
   get eventId(): EventId {
     return formatId(this.#header, EVENT_ID_OFFSET);
-  }
-  /** Its place in the journal. */
-  get globalSequence(): number {
-    return sequenceOf(this.#header, 0);
   }
   /** Its place in its entity's lane. */
   get clock(): number {
@@ -302,6 +302,16 @@ export class Receipt {
     };
   }
 }
+
+printAs(Receipt, ({ eventId, globalSequence, coordinate, kind, clock, lane, replayed }) => ({
+  eventId,
+  globalSequence,
+  coordinate: String(coordinate),
+  kind: EventKind.format(kind),
+  clock,
+  lane,
+  replayed,
+}));
 
 /** Why a receipt is not valid. */
 export type ReceiptFailure =

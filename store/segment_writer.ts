@@ -28,7 +28,8 @@ import { encodeSegmentHeader, type SegmentHeader } from "./segment_header.ts";
 import { type Segment, type SegmentLog, segmentName } from "./segment_log.ts";
 
 const BUFFER_SIZE = 1 << 20;
-const EXTEND_SIZE = 4 << 20;
+const EXTEND_SIZE_MIN = 64 << 10;
+const EXTEND_SIZE_MAX = 4 << 20;
 
 /** What a writer works on. */
 export interface SegmentWriterOptions {
@@ -234,7 +235,8 @@ export class SegmentWriter {
   }
 
   #extend(file: StoreFile, needed: number): void {
-    const size = needed + EXTEND_SIZE;
+    // As much again as there is, so that a small journal stays small.
+    const size = needed + Math.min(EXTEND_SIZE_MAX, Math.max(EXTEND_SIZE_MIN, needed));
     try {
       file.resize(size);
       this.#fileSize = size;

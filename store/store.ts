@@ -87,15 +87,15 @@ const CLOCK_MAX = 2 ** 32 - 1;
 const CONFLICTS_MAX = 16;
 
 /** One event of a batch: its coordinate and kind beside the options of a single append. */
-export interface BatchItem extends Omit<AppendOptions, "failIf" | "durability"> {
+export interface BatchItem<Input = unknown> extends Omit<AppendOptions, "failIf" | "durability"> {
   /** Whose fact it is. */
   readonly entity: string;
   /** Where. */
   readonly scope: string;
   /** What it says: a kind, or the definition of one, which also checks the payload. */
-  readonly kind: EventKind | EventDefinition;
+  readonly kind: EventKind | EventDefinition<Input, unknown>;
   /** What it carries. */
-  readonly payload: unknown;
+  readonly payload: NoInfer<Input>;
   /** Names an earlier item of the same batch, counted from 0, as its cause. Excludes `causationId`. */
   readonly causationItem?: number;
 }
@@ -174,6 +174,7 @@ export class Store extends JournalReader {
    * @throws {StoreLockedError} when another live handle writes here.
    * @throws {CorruptionError} when the log is damaged; `batpak verify` says more.
    * @throws {FutureVersionError} when a newer program wrote here.
+   * @throws {InvalidClockError} when the clock says a time before 1970.
    * @throws {StoreIoError} when the system refuses a file operation.
    */
   static open(dir: string, options: StoreOptions = {}): Store {
@@ -247,6 +248,7 @@ export class Store extends JournalReader {
    * @throws {ClockConflictError} when `expectedClock` is not where the entity is.
    * @throws {ConditionConflictError} when an event that `failIf` names exists.
    * @throws {CoordinateError} when the coordinate breaks a rule.
+   * @throws {InvalidClockError} when the clock says a time before 1970.
    * @throws {ReservedKindError} when the kind belongs to the store.
    * @throws {SerializationError} when the payload has no MessagePack form.
    * @throws {StoreIoError} when it could not be written; nothing of it is left.
@@ -279,12 +281,16 @@ export class Store extends JournalReader {
    * @throws {StoreIoError} when it could not be written; nothing of it is left.
    * @throws {WriterCrashedError} when a sync has failed: reopen.
    */
-  appendBatch(items: readonly BatchItem[], options: BatchOptions = NO_OPTIONS): Receipt[] {
+  appendBatch<const Inputs extends readonly unknown[]>(
+    items: { readonly [Index in keyof Inputs]: BatchItem<Inputs[Index]> },
+    options: BatchOptions = NO_OPTIONS,
+  ): Receipt[] {
     this.#assertWritable("append a batch");
     const { batchMaxSize, batchMaxBytes } = this.options;
     if (items.length > batchMaxSize) {
       throw new TooLargeError({
-        what: "a batch with an item count",
+        what: "a batch",
+        unit: "items",
         actual: items.length,
         limit: batchMaxSize,
         option: "batch.maxSize",
@@ -303,7 +309,8 @@ export class Store extends JournalReader {
       for (let i = 0; i < items.length; i++) bytes += drafts[i].countedSize;
       if (bytes > batchMaxBytes) {
         throw new TooLargeError({
-          what: "a batch with a byte count",
+          what: "a batch",
+          unit: "bytes",
           actual: bytes,
           limit: batchMaxBytes,
           option: "batch.maxBytes",
@@ -409,7 +416,8 @@ export class Store extends JournalReader {
     const limit = this.options.singleAppendMaxBytes;
     if (draft.countedSize > limit) {
       throw new TooLargeError({
-        what: "an event with a payload and extensions of bytes",
+        what: "an event",
+        unit: "bytes",
         actual: draft.countedSize,
         limit,
         option: "singleAppendMaxBytes",

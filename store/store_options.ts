@@ -42,7 +42,10 @@ export interface StoreOptions extends ReadOptions {
    * 2,147,483,648; default 268,435,456 (256 MiB). A file exceeds it by at most one group.
    */
   readonly segmentMaxBytes?: number;
-  /** Payload and extension bytes of one event, 1 to 67,108,864. Default 16,777,216 (16 MiB). */
+  /**
+   * Payload and extension bytes of one event, 1 to 67,108,864. Default 16,777,216 (16 MiB). An extension
+   * counts with its key, its value and eight bytes more.
+   */
   readonly singleAppendMaxBytes?: number;
   /** Limits of a batch. */
   readonly batch?: {

@@ -70,6 +70,7 @@ test("open() refuses words that an option does not know", () => {
   assertRefused({ chainVerification: "full" as "crc" }, "chainVerification");
   assertRefused({ signingPolicy: "always" as "required" }, "signingPolicy");
   assertRefused({ sync: { mode: "fsync" as "all" } }, "sync.mode");
+  assertRefused({ tailPolicy: "ignore" as "repair" }, "tailPolicy");
 });
 
 test("open() refuses options that there are not, and says which there are", () => {

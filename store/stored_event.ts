@@ -30,6 +30,7 @@ import {
 import { blake3, HASH_SIZE, toHex } from "./hash.ts";
 import { type EventId, formatId, ID_SIZE } from "./ids.ts";
 import { decodePayload } from "./payload.ts";
+import { printAs } from "./print.ts";
 import type { SegmentLog } from "./segment_log.ts";
 
 /** Where an event's frame is. */
@@ -265,7 +266,10 @@ export class StoredEvent {
     return definition.decode(this.payload, this.payloadVersion);
   }
 
-  /** The event as plain data: ids and hashes as text, everything decoded. */
+  /**
+   * The event as plain data: ids and hashes as text, everything decoded. A payload that JSON cannot say,
+   * such as a `bigint`, is left as it is, for the caller to convert.
+   */
   toJSON(): EventJson {
     return {
       globalSequence: this.globalSequence,
@@ -309,3 +313,14 @@ export class StoredEvent {
     return this.#body ??= this.#source.log.readBody(this.#row);
   }
 }
+
+// Only what is in memory: printing an event reads nothing from the log.
+printAs(StoredEvent, ({ eventId, globalSequence, entity, scope, kind, clock, lane }) => ({
+  eventId,
+  globalSequence,
+  entity,
+  scope,
+  kind: Kinds.format(kind),
+  clock,
+  lane,
+}));

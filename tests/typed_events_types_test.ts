@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { z } from "zod";
 import {
   type AppendOptions,
+  type BatchItem,
   Coordinate,
   defineEvent,
   type EventDefinition,
@@ -166,6 +167,23 @@ const claims: readonly ((store: Store) => void)[] = [
       verified.reason satisfies string;
     }
   },
+  function theItemsOfABatchAreOfTheirDefinitions(store) {
+    store.appendBatch([
+      { ...ORDER, kind: plain, payload: { totalCents: 1 } },
+      { ...ORDER, kind: KIND, payload: ["anything"] },
+    ]);
+    // @ts-expect-error: the payload of an item is that of its definition
+    store.appendBatch([{ ...ORDER, kind: plain, payload: { totalCents: "1" } }]);
+    const items = ["1", "2"].map((totalCents) => ({
+      ...ORDER,
+      kind: plain,
+      payload: { totalCents },
+    }));
+    // @ts-expect-error: also when the items are made somewhere else
+    store.appendBatch(items);
+    const any: BatchItem[] = [];
+    store.appendBatch(any);
+  },
   function aReceiptIsTheStoresToMake() {
     const definition: EventDefinition<{ totalCents: number }> = plain;
     proven<Same<EventInput<typeof definition>, { totalCents: number }>>();
@@ -173,7 +191,7 @@ const claims: readonly ((store: Store) => void)[] = [
 ];
 
 test("the types of typed events are what they should be", () => {
-  assert.equal(claims.length, 11);
+  assert.equal(claims.length, 12);
   // The definitions above are real, and the store takes them.
   using store = Store.open("journal", { fs: new MemoryFs() });
   store.append(ORDER, plain, { totalCents: 1 });
