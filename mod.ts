@@ -64,13 +64,8 @@ export {
 } from "./store/receipt.ts";
 export type { Repair } from "./store/recovery.ts";
 export * from "./store/region.ts";
-export {
-  type BatchItem,
-  type BatchOptions,
-  type DenialRequest,
-  ReadOnlyStore,
-  Store,
-} from "./store/store.ts";
+export { ReadOnlyStore } from "./store/read_only_store.ts";
+export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";
 export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
 export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";

@@ -17,6 +17,11 @@ export class DenoFs extends NodeFs {
   /** `"deno"`. */
   readonly name = "deno";
 
+  /** Deno asks the user on a terminal, and a library has no business making it ask. */
+  protected override mayRead(path: string): boolean {
+    return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+  }
+
   /**
    * Only a `Deno.FsFile` can be locked, and `Deno.openSync` follows links. So it opens the path a second
    * time, and must arrive at the very file that `fd` reached without following any.

@@ -81,8 +81,10 @@ export interface StagedFile {
   /** Adds bytes. */
   append(source: Uint8Array): void;
   /**
-   * Syncs the bytes, renames onto `path` (replacing a file there), syncs the directory. On any error
-   * the old file at `path`, or its absence, is intact and the temporary name is gone.
+   * Syncs the bytes, renames onto `path` (replacing a file there), syncs the directory. On an error
+   * before the rename the old file at `path`, or its absence, is intact and the temporary name is gone.
+   * When only the last step fails, the new file is in place and complete, but a power cut may bring
+   * the old one back.
    */
   publish(path: string): void;
   /** Removes the temporary file; does nothing after `publish` or a second call. */
@@ -104,7 +106,10 @@ export interface StoreFs {
 
   /** The absolute path with links resolved. `ENOENT` when it does not exist. */
   canonicalize(path: string): string;
-  /** Makes a directory and its parents; fine when it is there, an error when a file is in the way. */
+  /**
+   * Makes a directory and its parents, and their names durable in every directory above that the
+   * process may read. Fine when it is there, an error when a file is in the way.
+   */
   createDirAll(path: string): void;
   /** The names in a directory, sorted by code unit. `ENOTDIR` on a file, `ENOENT` when absent. */
   list(path: string): DirEntry[];

@@ -112,11 +112,24 @@ export abstract class NodeFs implements StoreFs {
 
   /** Makes a directory and its parents. `EEXIST` or `ENOTDIR` when a file is in the way. */
   createDirAll(path: string): void {
+    const above: string[] = [];
     try {
+      for (let missing = path; statLink(missing, "createDirAll") === undefined;) {
+        const parent = dirname(missing);
+        if (parent === missing || !this.mayRead(parent)) break;
+        above.push(parent);
+        missing = parent;
+      }
       mkdirSync(path, { recursive: true });
     } catch (error) {
       throw faultFrom(error, "createDirAll", path);
     }
+    for (const directory of above) this.syncDir(directory);
+  }
+
+  /** Whether a path may be read without asking anybody. */
+  protected mayRead(_path: string): boolean {
+    return true;
   }
 
   /** The names in a directory, sorted by code unit. */

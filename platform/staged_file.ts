@@ -20,10 +20,11 @@ import { IoFault, type StagedFile, type StoreFile, type StoreFs } from "./fs.ts"
 
 /** How every temporary name begins. */
 const STAGED_NAME_PREFIX = ".stage-";
+const STAGED_NAME = /^\.stage-\d+$/;
 
 /** Says whether `name`, the last component of a path, belongs to a {@linkcode StagedFile}. */
 export function isStagedName(name: string): boolean {
-  return name.startsWith(STAGED_NAME_PREFIX);
+  return STAGED_NAME.test(name);
 }
 
 /**

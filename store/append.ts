@@ -164,14 +164,11 @@ export function prepareDraft(
   internal = false,
 ): void {
   const { entity, scope } = coordinate;
-  const { lane = 0, depth = 0, flags = 0, expectedClock, durability, payloadEncoding } = options;
+  const { lane = 0, depth = 0, flags = 0, expectedClock, payloadEncoding } = options;
   const { idempotencyKey, correlationId, causationId, tags, extensions } = options;
   const normalTags = tags === undefined ? NONE : normalizeTags(tags);
   const entries = extensions === undefined ? NONE : normalizeExtensions(extensions);
   const keyedId = idempotencyKey === undefined ? undefined : idempotencyId(idempotencyKey);
-  if (durability !== undefined && durability !== "written" && durability !== "durable") {
-    throw new TypeError(`Cannot append with durability "${durability}": "written" or "durable"`);
-  }
   let value = payload;
   let rawKind: EventKind;
   let version = 0;
@@ -227,7 +224,12 @@ function refuseKind(kind: EventKind, internal: boolean): void {
 /** The payload bytes: borrowed, from the encoder or from the caller. */
 function encode(value: unknown, encoding: AppendOptions["payloadEncoding"]): Uint8Array {
   if (encoding === "opaque") {
-    if (value instanceof Uint8Array) return value;
+    if (value instanceof Uint8Array) {
+      // Another realm could write to shared memory between the hash and the copy.
+      return typeof SharedArrayBuffer !== "undefined" && value.buffer instanceof SharedArrayBuffer
+        ? value.slice()
+        : value;
+    }
     throw new TypeError("Cannot append an opaque payload that is not a Uint8Array");
   }
   if (encoding !== undefined && encoding !== "messagepack") {
@@ -253,6 +255,29 @@ function prepareCoordinate(draft: AppendDraft, entity: string, scope: string): v
   if (!isAscii && !(entity.isWellFormed() && scope.isWellFormed())) {
     validateCoordinate(entity, scope);
   }
+}
+
+/** What an append may say. */
+export const APPEND_OPTIONS: ReadonlySet<string> = new Set([
+  "expectedClock",
+  "idempotencyKey",
+  "causationId",
+  "correlationId",
+  "lane",
+  "depth",
+  "flags",
+  "tags",
+  "extensions",
+  "failIf",
+  "durability",
+  "payloadEncoding",
+]);
+
+/** Whether an append has to be durable before it returns. */
+export function isDurable(durability: AppendOptions["durability"]): boolean {
+  if (durability === undefined || durability === "written") return false;
+  if (durability === "durable") return true;
+  throw new TypeError(`Cannot append with durability "${durability}": "written" or "durable"`);
 }
 
 const NONE: readonly never[] = Object.freeze([]);

@@ -20,6 +20,7 @@ import { spiedFs } from "../tests/support_api/spied_fs.ts";
 import type { AppendOptions } from "./append.ts";
 import { CoordinateError } from "./coordinate.ts";
 import {
+  BatchError,
   ClockConflictError,
   InvalidClockError,
   ReservedKindError,
@@ -945,4 +946,37 @@ test("whatever an append says is what is read back, at once and after a reopen",
     }),
     { numRuns: 60 },
   );
+});
+
+test("an option that nobody reads, or a word that means nothing, is refused and nothing is written", () => {
+  // What went wrong: a batch with a misspelt durability was merely written, and a misspelt option of
+  // any append was no option at all. Both weakened a guarantee without a word.
+  const fs = new MemoryFs();
+  using store = openIn(fs);
+  const bytes = segmentBytes(fs);
+  const items = [{ ...ORDER, kind: PLACED, payload: 1 }];
+  const refused: (() => unknown)[] = [
+    () => store.append(ORDER, PLACED, 1, { durabilty: "durable" } as AppendOptions),
+    () => store.append(ORDER, PLACED, 1, { durability: "sync" as never }),
+    () => store.appendBatch(items, { durability: "sync" as never }),
+    () => store.appendBatch(items, { failif: {} } as never),
+    () => store.appendBatch([{ ...items[0], idempotencykey: "k" } as (typeof items)[0]]),
+    () => store.appendBatch([{ ...items[0], durability: "durable" } as (typeof items)[0]]),
+  ];
+  for (const append of refused) {
+    assert.throws(append, (error: Error) => {
+      const cause = error instanceof BatchError ? error.cause : error;
+      return cause instanceof TypeError && /^Cannot append/.test(cause.message);
+    }, String(append));
+  }
+  assert.deepEqual(segmentBytes(fs), bytes);
+});
+
+test("opaque bytes on shared memory are hashed as they are written", () => {
+  // What went wrong: another realm could write between the hash and the copy.
+  using store = openIn(new MemoryFs());
+  const shared = new Uint8Array(new SharedArrayBuffer(4)).fill(7);
+  const { eventId } = store.append(ORDER, PLACED, shared, { payloadEncoding: "opaque" });
+  shared.fill(9);
+  assert.deepEqual(store.get(eventId)?.payload, new Uint8Array(4).fill(7));
 });

@@ -20,3 +20,22 @@ export function assertUint(name: string, value: number, max: number): number {
   }
   return value;
 }
+
+/**
+ * Refuses options that nobody reads: a misspelt one would be no option at all.
+ *
+ * @throws {TypeError} naming the key.
+ */
+export function assertKnownKeys(
+  action: string,
+  options: object,
+  known: ReadonlySet<string>,
+): void {
+  for (const key in options) {
+    if (!known.has(key)) {
+      throw new TypeError(
+        `Cannot ${action} with option "${key}": there are ${[...known].join(", ")}`,
+      );
+    }
+  }
+}

@@ -20,8 +20,9 @@ import {
 } from "./frame.ts";
 import { readU32 } from "./bytes.ts";
 
-/** Bytes read at a time. */
-const READ_SIZE = 1 << 20;
+/** Bytes read at a time: little at first, because a follower mostly finds nothing new. */
+const READ_SIZE_MIN = 1 << 16;
+const READ_SIZE_MAX = 1 << 20;
 
 /** What {@linkcode FrameScanner.next} found at the current offset. */
 export type ScanResult =
@@ -52,6 +53,7 @@ export class FrameScanner {
   readonly #file: StoreFile;
   readonly #end: number;
   #next: number;
+  #readSize = READ_SIZE_MIN;
   /** The file offset of `bytes[0]`, and how many bytes of it are filled. */
   #windowStart: number;
   #windowSize = 0;
@@ -109,7 +111,8 @@ export class FrameScanner {
   #fill(start: number, size: number): number {
     const have = this.#windowStart + this.#windowSize - start;
     if (have < Math.min(size, this.#end - start)) {
-      const wanted = Math.min(Math.max(READ_SIZE, size), this.#end - start);
+      const wanted = Math.min(Math.max(this.#readSize, size), this.#end - start);
+      this.#readSize = Math.min(READ_SIZE_MAX, this.#readSize * 4);
       const carried = Math.max(0, have);
       if (wanted > this.bytes.byteLength) {
         const larger = new Uint8Array(wanted);

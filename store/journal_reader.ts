@@ -7,9 +7,9 @@
  * @module
  */
 
-import { assertUint } from "./assert.ts";
+import { assertKnownKeys, assertUint } from "./assert.ts";
 import { Coordinate } from "./coordinate.ts";
-import { CorruptionError, SerializationError, StoreClosedError } from "./errors.ts";
+import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./event_index.ts";
 import { EventKind } from "./event_kind.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
@@ -190,7 +190,7 @@ export abstract class JournalReader {
    * The events of a region one by one, in commit order or against it. Nothing is read from the log
    * until an event's payload or header is touched, so stopping early costs nothing.
    *
-   * @throws {RangeError} when a bound is not a whole number of at least 0.
+   * @throws {RangeError} when a bound is not a whole number of at least 0; `after` may be -1.
    *
    * @example The last two events of an entity
    * ```ts
@@ -211,11 +211,16 @@ export abstract class JournalReader {
   ): IterableIterator<StoredEvent> {
     const index = this.#index("query");
     const { after, before, limit = Infinity, reverse = false } = options;
-    for (const [name, bound] of [["after", after], ["before", before], ["limit", limit]] as const) {
-      if (bound !== undefined && bound !== Infinity && !(Number.isInteger(bound) && bound >= 0)) {
-        throw new RangeError(`Cannot query with ${name} ${bound}: give a whole number, at least 0`);
+    assertKnownKeys("query", options, EVENTS_OPTIONS);
+    // An `after` of -1 is in front of everything: what a caller who counts from there has read.
+    for (const [name, bound, min] of [["after", after, -1], ["before", before, 0]] as const) {
+      if (bound !== undefined && !(Number.isInteger(bound) && bound >= min)) {
+        throw new RangeError(
+          `Cannot query with ${name} ${bound}: give a whole number, at least ${min}`,
+        );
       }
     }
+    assertLimit("query", limit);
     const { firstSequence } = this.source;
     const start = after === undefined ? 0 : Math.max(0, after + 1 - firstSequence);
     const end = before === undefined
@@ -227,7 +232,7 @@ export abstract class JournalReader {
   /**
    * The event with this id and those before it in its entity's lane, newest first, at most `limit`.
    * Every step checks that the hash which the younger event names is the older one's. Never throws for
-   * what it finds; `boundary` says why it ended.
+   * what it finds in the log; `boundary` says why it ended.
    */
   walkAncestors(eventId: EventId | string, limit = Infinity): AncestorWalk {
     const index = this.#index("walk ancestors");
@@ -246,7 +251,10 @@ export abstract class JournalReader {
         // Touching the payload now is what makes a damaged event a boundary and not a surprise.
         void event.payload;
       } catch (error) {
-        if (error instanceof CorruptionError || error instanceof SerializationError) {
+        if (
+          error instanceof CorruptionError || error instanceof SerializationError ||
+          error instanceof StoreIoError
+        ) {
           return end({ type: "ReadFailure", eventId: event.eventId, error });
         }
         throw error;
@@ -384,6 +392,8 @@ export abstract class JournalReader {
 
 /** Where the store puts its own events. */
 export const LIFECYCLE_COORDINATE: Coordinate = Coordinate.of("batpak:store", "batpak:lifecycle");
+
+const EVENTS_OPTIONS: ReadonlySet<string> = new Set(["after", "before", "limit", "reverse"]);
 
 printAs(JournalReader, ({ dir, storeId }) => ({ dir, storeId }));
 

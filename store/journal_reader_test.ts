@@ -222,13 +222,22 @@ test("what is appended between two pages is on the next", () => {
 
 test("bounds that are none are RangeErrors, at once and not at the first event", () => {
   using store = openIn(new MemoryFs());
-  for (const bound of [-1, 0.5, NaN, -Infinity, "1" as never, null as never]) {
+  for (const bound of [-2, 0.5, NaN, -Infinity, "1" as never, null as never]) {
     for (const name of ["after", "before", "limit"]) {
       assert.throws(() => store.events({}, { [name]: bound }), RangeError, `${name} ${bound}`);
     }
     assert.throws(() => store.queryAfter({}, bound, 1), RangeError);
     assert.throws(() => store.queryAfter({}, 1, bound), RangeError);
   }
+  for (const name of ["before", "limit"]) {
+    assert.throws(() => store.events({}, { [name]: -1 }), RangeError);
+  }
+  // In front of everything: what somebody has read who has read nothing.
+  assert.deepEqual(store.queryAfter({}, -1, 5).map((event) => event.globalSequence), [0]);
+  assert.throws(() => store.events({}, { afterr: 1 } as EventsOptions), {
+    name: "TypeError",
+    message: /"afterr"/,
+  });
   assert.throws(() => store.events({ lane: -1 }), { code: "REGION", reason: "LaneOutOfRange" });
   assert.throws(() => store.query({ entty: "a" } as RegionFilters), TypeError);
 });

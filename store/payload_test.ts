@@ -282,3 +282,21 @@ test("a decoded payload shares no memory with what it was read from", () => {
   assert.deepEqual(decoded.bytes, Uint8Array.of(1, 2, 3));
   assert.equal(decoded.bytes.buffer.byteLength, 3);
 });
+
+test("a payload of nested lengths is refused before they are believed", () => {
+  // What went wrong: each array header took memory for as many elements as it claimed.
+  for (const marker of [0xdd, 0xdf]) {
+    const bomb = Uint8Array.from(
+      { length: 60 * 5 },
+      (_, i) => [marker, 0x01, 0xc9, 0xc3, 0x80][i % 5],
+    );
+    assert.throws(() => decodePayload(bomb, PAYLOAD_MESSAGEPACK), {
+      code: "SERIALIZATION",
+      message: /the lengths in it are greater than the payload/,
+    });
+  }
+  // Lengths that are true are no bomb, however deep.
+  let deep: unknown = [];
+  for (let i = 0; i < 90; i++) deep = [deep, { a: i }];
+  assert.deepEqual(throughTheCodec(deep), deep);
+});

@@ -13,7 +13,7 @@
 import { ed25519Signer, ed25519Verify } from "../platform/ed25519.ts";
 import { writeU64 } from "./bytes.ts";
 import type { Coordinate } from "./coordinate.ts";
-import { Coordinate as Coordinates } from "./coordinate.ts";
+import { Coordinate as Coordinates, validateCoordinate } from "./coordinate.ts";
 import { ConfigurationError } from "./errors.ts";
 import { EventKind } from "./event_kind.ts";
 import {
@@ -172,11 +172,19 @@ export class Receipt {
       throw new TypeError(`Cannot read the receipt: ${reason}`);
     };
     if (typeof claim !== "object" || claim === null) refuse("it is not an object");
-    if (claim.version !== RECEIPT_VERSION) refuse(`it has version ${claim.version}`);
+    if (claim.version !== RECEIPT_VERSION) refuse(`it has version ${String(claim.version)}`);
     const header = bytesOf(claim.header, undefined);
     if (header === undefined) return refuse("the header is not hexadecimal");
     const problem = headerProblem(header);
     if (problem !== undefined) refuse(problem);
+    const entity = readUtf8(header, ENTITY_OFFSET, entitySizeOf(header, 0));
+    const scope = readUtf8(header, scopeStartOf(header, 0), scopeSizeOf(header, 0));
+    if (entity === undefined || scope === undefined) return refuse("a name is not UTF-8");
+    try {
+      validateCoordinate(entity, scope);
+    } catch (error) {
+      refuse((error as Error).message);
+    }
     const eventHash = bytesOf(claim.eventHash, HASH_SIZE) ??
       refuse("the event hash is not 32 bytes");
     const { segmentId, offset, size } = claim.position ?? {};

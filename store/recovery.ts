@@ -28,7 +28,6 @@ import {
   entitySizeOf,
   FRAME_BODY_SIZE_MIN,
   groupRemainingOf,
-  isZero,
   laneOf,
   readUtf8,
   scopeSizeOf,
@@ -56,9 +55,6 @@ import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segme
 
 /** The directory that cut bytes are kept in. */
 export const QUARANTINE_NAME = "quarantine";
-
-/** More than the largest group and all that can stand unsynced behind it. */
-const TORN_SIZE_MAX = 512 * 1024 * 1024;
 
 /** Something that recovery repaired. */
 export interface Repair {
@@ -232,7 +228,10 @@ export class JournalLoader {
     const ids: number[] = [];
     for (const entry of fs.list(dir)) {
       const segmentId = segmentIdOf(entry.name);
-      if (segmentId !== undefined && segmentId > id) ids.push(segmentId);
+      if (segmentId === undefined || segmentId <= id) continue;
+      // Opening a pipe would wait for somebody to write to it.
+      if (entry.kind === "other") this.#refuseHeader(segmentId, "it is not a regular file");
+      ids.push(segmentId);
     }
     return ids.sort((a, b) => a - b);
   }
@@ -424,6 +423,9 @@ export class JournalLoader {
         this.#refuse(segment, offset, (error as Error).message);
       }
     }
+    if (timestampOf(bytes, body) < this.lastTimestampUs) {
+      this.#refuse(segment, offset, "the event is older than the one before");
+    }
     const lane = laneOf(bytes, body);
     const head = entity === NAME_UNKNOWN ? -1 : index.headOf(index.findChain(entity, lane));
     let expected = head < 0 ? 0 : index.clockOf(head) + 1;
@@ -473,6 +475,15 @@ export interface RepairOptions extends LoaderOptions {
  * follow the damage; nothing has been changed then.
  */
 export function repairEnd(options: RepairOptions): Repair[] {
+  const { stub } = options.loader;
+  if (stub !== undefined && options.tailPolicy === "failClosed") {
+    throw new CorruptionError({
+      path: stub.path,
+      segmentId: stub.id,
+      offset: 0,
+      reason: 'the segment has no whole header, but the tail policy is "failClosed"',
+    });
+  }
   const repairs: Repair[] = [];
   const tail = repairTail(options);
   if (tail !== undefined) repairs.push(tail);
@@ -504,7 +515,6 @@ function repairTail(options: RepairOptions): Repair | undefined {
         reason: `${reasonOf(stop)}, but ${reason}`,
       });
     };
-    if (used > TORN_SIZE_MAX) refuse(`${used} bytes follow, more than a crash leaves`);
     const end = segment.end + used;
     const { offset, groupEnd, groupCount } = stop;
     const due = loader.firstSequence + options.index.count + groupCount;
@@ -514,9 +524,7 @@ function repairTail(options: RepairOptions): Repair | undefined {
       const behind = findFrameBehind(file, { offset, end, due, groupEnd });
       if (behind >= 0) refuse(`a sound frame follows at offset ${behind}`);
     }
-    const bytes = new Uint8Array(used);
-    readFully(file, bytes, segment.end);
-    const kept = keep(fs, dir, { id: segment.id, offset: segment.end, bytes });
+    const kept = keep(fs, dir, { file, id: segment.id, offset: segment.end, end });
     file.resize(segment.end);
     file.sync("all");
     return {
@@ -598,16 +606,23 @@ function removeStub(
   dir: string,
   stub: { readonly id: number; readonly path: string },
 ): Repair {
-  const bytes = fs.readFile(stub.path, SEGMENT_HEADER_SIZE_MAX);
-  const quarantine = isZero(bytes, 0, bytes.byteLength)
-    ? ""
-    : keep(fs, dir, { id: stub.id, offset: 0, bytes });
+  const file = fs.open(stub.path, "read");
+  let size: number;
+  let quarantine = "";
+  try {
+    size = file.size();
+    if (lastUsedOffset(file, 0, size) > 0) {
+      quarantine = keep(fs, dir, { file, id: stub.id, offset: 0, end: size });
+    }
+  } finally {
+    file.close();
+  }
   fs.remove(stub.path);
   fs.syncDir(dir);
   return {
     segmentId: stub.id,
     offset: 0,
-    size: bytes.byteLength,
+    size,
     reason: "the segment has no whole header",
     quarantine,
   };
@@ -617,14 +632,45 @@ function removeStub(
 function keep(
   fs: StoreFs,
   dir: string,
-  cut: { readonly id: number; readonly offset: number; readonly bytes: Uint8Array },
+  cut: {
+    readonly file: StoreFile;
+    readonly id: number;
+    readonly offset: number;
+    readonly end: number;
+  },
 ): string {
-  const checksum = crc32(cut.bytes).toString(16).padStart(8, "0");
-  const name = `${QUARANTINE_NAME}/${segmentName(cut.id)}.${cut.offset}.${checksum}`;
+  const { file, id, offset, end } = cut;
+  let checksum = 0;
+  forEachBlock(file, offset, end, (block) => checksum = crc32(block, checksum));
+  const digits = checksum.toString(16).padStart(8, "0");
+  const name = `${QUARANTINE_NAME}/${segmentName(id)}.${offset}.${digits}`;
   fs.createDirAll(`${dir}/${QUARANTINE_NAME}`);
-  fs.publish(`${dir}/${name}`, cut.bytes);
+  const staged = fs.stage(`${dir}/${QUARANTINE_NAME}`);
+  try {
+    forEachBlock(file, offset, end, (block) => staged.append(block));
+    staged.publish(`${dir}/${name}`);
+  } catch (error) {
+    staged.discard();
+    throw error;
+  }
   fs.syncDir(dir);
   return name;
+}
+
+/** Reads a range in blocks of at most 1 MiB, each valid until the next. */
+function forEachBlock(
+  file: StoreFile,
+  start: number,
+  end: number,
+  action: (block: Uint8Array) => void,
+): void {
+  const block = new Uint8Array(Math.min(1 << 20, end - start));
+  for (let at = start; at < end;) {
+    const size = readFully(file, block.subarray(0, Math.min(block.byteLength, end - at)), at);
+    if (size === 0) return;
+    action(block.subarray(0, size));
+    at += size;
+  }
 }
 
 /** Reads until `target` is full or the file ends, and says how much there was. */

@@ -1127,3 +1127,13 @@ test("encodeSegmentHeader() with wrong facts and a right checksum is refused by 
   }
   assert.deepEqual(decoded.header.previousHash, NO_HASH);
 });
+
+test("a file that is only named almost like a staged one is left alone", () => {
+  const fs = fsOf(trimmedTree(killedJournal((store) => store.append(USER, KIND, 1))));
+  writeFile(fs, `${DIR}/.stage-manager.conf`, Uint8Array.of(1));
+  writeFile(fs, `${DIR}/.stage-0`, Uint8Array.of(1));
+  openStore(fs).close();
+  const names = fs.list(DIR).map(({ name }) => name);
+  assert.ok(names.includes(".stage-manager.conf"));
+  assert.ok(!names.includes(".stage-0"));
+});

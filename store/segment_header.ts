@@ -24,9 +24,8 @@
  * @module
  */
 
-import { decode } from "@msgpack/msgpack";
 import { crc32 } from "../platform/checksum.ts";
-import { readU32, writeU16, writeU32, writeU64 } from "./bytes.ts";
+import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from "./bytes.ts";
 import { ID_SIZE } from "./frame.ts";
 import { HASH_SIZE } from "./hash.ts";
 
@@ -63,56 +62,56 @@ export type SegmentHeaderResult =
   | { readonly type: "cut" }
   | { readonly type: "corrupt"; readonly reason: string };
 
+/** Where the value of each key starts, behind its MessagePack marker; its size; and the whole header. */
+const LAYOUT = layOut([
+  ["version", [0xcd], 2],
+  ["store_id", [0xc4, ID_SIZE], ID_SIZE],
+  ["segment_id", [0xce], 4],
+  ["created_ns", [0xcf], 8],
+  ["first_sequence", [0xcf], 8],
+  ["previous_size", [0xcf], 8],
+  ["previous_hash", [0xc4, HASH_SIZE], HASH_SIZE],
+  ["checksum", [0xce], 4],
+]);
+
+interface Layout {
+  /** A header with every value zero. */
+  readonly template: Uint8Array;
+  /** 1 for each byte that belongs to a value. */
+  readonly isValue: Uint8Array;
+  readonly offsets: Readonly<Record<string, number>>;
+}
+
+function layOut(fields: readonly [key: string, marker: number[], size: number][]): Layout {
+  const bytes: number[] = [...MAGIC, 0, 0, 0, 0, 0x80 | fields.length];
+  const values: [start: number, size: number][] = [];
+  const offsets: Record<string, number> = {};
+  for (const [key, marker, size] of fields) {
+    bytes.push(0xa0 | key.length, ...Array.from(key, (letter) => letter.charCodeAt(0)), ...marker);
+    offsets[key] = bytes.length;
+    values.push([bytes.length, size]);
+    for (let i = 0; i < size; i++) bytes.push(0);
+  }
+  const template = Uint8Array.from(bytes);
+  writeU32(template, 4, template.byteLength - PREFIX_SIZE);
+  const isValue = new Uint8Array(template.byteLength);
+  for (const [start, size] of values) isValue.fill(1, start, start + size);
+  return { template, isValue, offsets };
+}
+
 /** The bytes of a segment header. */
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
-  const bytes = new Uint8Array(512);
-  bytes.set(MAGIC);
-  let at = PREFIX_SIZE;
-  bytes[at++] = 0x80 | 8;
-  const key = (name: string) => {
-    bytes[at++] = 0xa0 | name.length;
-    for (let i = 0; i < name.length; i++) bytes[at++] = name.charCodeAt(i);
-  };
-  const uint64 = (value: number) => {
-    bytes[at] = 0xcf;
-    writeU64(bytes, at + 1, value);
-    at += 9;
-  };
-  const uint32 = (value: number) => {
-    bytes[at] = 0xce;
-    writeU32(bytes, at + 1, value);
-    at += 5;
-  };
-  const bin8 = (value: Uint8Array) => {
-    bytes[at] = 0xc4;
-    bytes[at + 1] = value.byteLength;
-    bytes.set(value, at + 2);
-    at += 2 + value.byteLength;
-  };
-  key("version");
-  bytes[at] = 0xcd;
-  writeU16(bytes, at + 1, FORMAT_VERSION);
-  at += 3;
-  key("store_id");
-  bin8(header.storeId);
-  key("segment_id");
-  uint32(header.segmentId);
-  key("created_ns");
-  bytes[at] = 0xcf;
-  new DataView(bytes.buffer).setBigUint64(at + 1, header.createdNs);
-  at += 9;
-  key("first_sequence");
-  uint64(header.firstSequence);
-  key("previous_size");
-  uint64(header.previousSize);
-  key("previous_hash");
-  bin8(header.previousHash);
-  key("checksum");
-  const end = at + 5;
-  writeU32(bytes, 4, end - PREFIX_SIZE);
-  bytes[at] = 0xce; // the checksum covers its own marker
-  uint32(crc32(bytes.subarray(0, at + 1)));
-  return bytes.slice(0, end);
+  const { template, offsets } = LAYOUT;
+  const bytes = template.slice();
+  writeU16(bytes, offsets.version, FORMAT_VERSION);
+  bytes.set(header.storeId, offsets.store_id);
+  writeU32(bytes, offsets.segment_id, header.segmentId);
+  new DataView(bytes.buffer).setBigUint64(offsets.created_ns, header.createdNs);
+  writeU64(bytes, offsets.first_sequence, header.firstSequence);
+  writeU64(bytes, offsets.previous_size, header.previousSize);
+  bytes.set(header.previousHash, offsets.previous_hash);
+  writeU32(bytes, offsets.checksum, crc32(bytes.subarray(0, offsets.checksum)));
+  return bytes;
 }
 
 /** Reads the header at the start of a segment. Give it the whole file, or at least the first 64 KiB. */
@@ -130,63 +129,57 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   }
   const end = PREFIX_SIZE + mapSize;
   if (end > bytes.byteLength) return { type: "cut" };
-  let map: Record<string, unknown>;
-  try {
-    map = decode(bytes.subarray(PREFIX_SIZE, end), { useBigInt64: true }) as Record<
-      string,
-      unknown
-    >;
-  } catch (error) {
-    return { type: "corrupt", reason: `the header is not MessagePack: ${messageOf(error)}` };
+  const { template, isValue, offsets } = LAYOUT;
+  // The version comes first in every format, so that a newer header is known for what it is.
+  const versionEnd = offsets.version + 2;
+  if (end < versionEnd || !startsLike(bytes, template, isValue, versionEnd)) {
+    return { type: "corrupt", reason: "the header does not begin with its version" };
   }
-  if (map === null || typeof map !== "object") {
-    return { type: "corrupt", reason: "the header is not a map" };
-  }
-  const version = map.version;
-  if (typeof version !== "number" || !Number.isInteger(version) || version < 0) {
-    return { type: "corrupt", reason: "the header has no version" };
-  }
+  const version = readU16(bytes, offsets.version);
   if (version > FORMAT_VERSION) return { type: "future", version };
   if (version < FORMAT_VERSION) {
     return { type: "corrupt", reason: `format version ${version} is not one this program wrote` };
   }
-  if (map.checksum !== crc32(bytes.subarray(0, end - 4))) {
-    return { type: "corrupt", reason: "the header's checksum does not match" };
-  }
-  const firstSequence = toSafe(map.first_sequence);
-  const previousSize = toSafe(map.previous_size);
-  const { store_id: storeId, segment_id: segmentId, created_ns: createdNs } = map;
-  const previousHash = map.previous_hash;
-  if (
-    !isBytes(storeId, ID_SIZE) || !isBytes(previousHash, HASH_SIZE) ||
-    typeof segmentId !== "number" || segmentId < 1 || typeof createdNs !== "bigint" ||
-    firstSequence === undefined || previousSize === undefined
-  ) {
+  if (end !== template.byteLength || !startsLike(bytes, template, isValue, end)) {
     return { type: "corrupt", reason: "the header lacks a field or has one of another type" };
   }
+  if (readU32(bytes, offsets.checksum) !== crc32(bytes.subarray(0, offsets.checksum))) {
+    return { type: "corrupt", reason: "the header's checksum does not match" };
+  }
+  const segmentId = readU32(bytes, offsets.segment_id);
+  const firstSequence = readU64(bytes, offsets.first_sequence);
+  const previousSize = readU64(bytes, offsets.previous_size);
+  if (
+    segmentId < 1 || !Number.isSafeInteger(firstSequence) || !Number.isSafeInteger(previousSize)
+  ) {
+    return { type: "corrupt", reason: "the header has a number out of its range" };
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
   return {
     type: "header",
     header: {
-      storeId: storeId.slice(),
+      storeId: bytes.slice(offsets.store_id, offsets.store_id + ID_SIZE),
       segmentId,
-      createdNs,
+      createdNs: view.getBigUint64(offsets.created_ns),
       firstSequence,
       previousSize,
-      previousHash: previousHash.slice(),
+      previousHash: bytes.slice(offsets.previous_hash, offsets.previous_hash + HASH_SIZE),
     },
     end,
   };
 }
 
-function toSafe(value: unknown): number | undefined {
-  if (typeof value !== "bigint" || value > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
-  return Number(value);
-}
-
-function isBytes(value: unknown, size: number): value is Uint8Array {
-  return value instanceof Uint8Array && value.byteLength === size;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** Whether everything but the values is as it should be. The size in front of the map may differ. */
+function startsLike(
+  bytes: Uint8Array,
+  template: Uint8Array,
+  isValue: Uint8Array,
+  end: number,
+): boolean {
+  // A newer header may have another number of keys.
+  const isNewer = end < template.byteLength;
+  for (let i = PREFIX_SIZE + (isNewer ? 1 : 0); i < end; i++) {
+    if (isValue[i] === 0 && bytes[i] !== template[i]) return false;
+  }
+  return true;
 }

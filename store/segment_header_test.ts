@@ -169,3 +169,16 @@ test("decodeSegmentHeader() throws at nothing, and believes no lengths", () => {
   deep.set([0x46, 0x42, 0x41, 0x54, 0, 1, 0, 0]);
   assert.equal(decodeSegmentHeader(deep).type, "corrupt");
 });
+
+test("a header of nested lengths costs no memory", () => {
+  // What went wrong: MessagePack was decoded before the checksum was looked at, and seventy bytes of
+  // nested array headers took gigabytes.
+  const bomb = Uint8Array.from(
+    { length: 60 * 5 },
+    (_, i) => [0xdd, 0x01, 0xc9, 0xc3, 0x80][i % 5],
+  );
+  const bytes = new Uint8Array(8 + bomb.byteLength);
+  bytes.set([0x46, 0x42, 0x41, 0x54, 0, 0, 1, 44]);
+  bytes.set(bomb, 8);
+  assert.equal(decodeSegmentHeader(bytes).type, "corrupt");
+});

@@ -15,27 +15,25 @@
  * @module
  */
 
-import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
-import { isStagedName } from "../platform/staged_file.ts";
+import type { FileLock } from "../platform/fs.ts";
 import {
+  APPEND_OPTIONS,
   AppendDraft,
   type AppendOptions,
   compileConditions,
   type CompiledCondition,
+  isDurable,
   prepareDraft,
 } from "./append.ts";
-import { assert } from "./assert.ts";
+import { assertKnownKeys } from "./assert.ts";
 import type { CoordinateLike } from "./coordinate.ts";
 import {
   BatchError,
   ClockConflictError,
   ClockOverflowError,
   ConditionConflictError,
-  CorruptionError,
-  FutureVersionError,
   IdempotencyError,
   InvalidClockError,
-  JournalNotFoundError,
   StoreClosedError,
   StoreError,
   StoreLockedError,
@@ -43,7 +41,7 @@ import {
   WriterCrashedError,
 } from "./errors.ts";
 import { type EventDefinition, EventRegistry } from "./event_definition.ts";
-import { EventIndex, ROW_NONE } from "./event_index.ts";
+import { ROW_NONE } from "./event_index.ts";
 import { EventKind } from "./event_kind.ts";
 import {
   encodeFrame,
@@ -56,30 +54,18 @@ import {
 } from "./frame.ts";
 import type { Denial, DenialPayload, GateSet } from "./gates.ts";
 import { blake3, blake3Into, HASH_SIZE } from "./hash.ts";
-import { formatId, IdGenerator } from "./ids.ts";
+import { formatId, type IdGenerator } from "./ids.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
+import { observe, type OpenedFacts, openForWriting } from "./opening.ts";
+import { ReadOnlyStore } from "./read_only_store.ts";
 import { Receipt } from "./receipt.ts";
-import { JournalLoader, QUARANTINE_NAME, repairEnd, withIo } from "./recovery.ts";
+import { withIo } from "./recovery.ts";
 import { rowsOf } from "./region_query.ts";
-import { segmentIdOf, SegmentLog } from "./segment_log.ts";
-import { SegmentWriter } from "./segment_writer.ts";
+import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
-import {
-  decodeStoreMeta,
-  encodeStoreMeta,
-  STORE_META_NAME,
-  STORE_META_SIZE_MAX,
-} from "./store_meta.ts";
-import {
-  type ReadOptions,
-  type ResolvedOptions,
-  resolveOptions,
-  type StoreOptions,
-} from "./store_options.ts";
-import type { EventSource } from "./stored_event.ts";
-import { verifyJournal } from "./verify.ts";
+import { type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
 
 /** The lock file of a journal. It stays when the lock goes. */
 const LOCK_NAME = ".batpak.lock";
@@ -184,7 +170,7 @@ export class Store extends JournalReader {
     const { fs, clock } = resolved;
     const startedUs = clock.monotonicUs();
     const facts = withIo(`open "${dir}"`, () => {
-      createDirDurably(fs, dir);
+      fs.createDirAll(dir);
       const path = fs.canonicalize(dir);
       fs.rejectSymlink(`${path}/${LOCK_NAME}`, "lock the journal");
       const lock = fs.tryLock(`${path}/${LOCK_NAME}`);
@@ -297,8 +283,9 @@ export class Store extends JournalReader {
       });
     }
     if (items.length === 0) return [];
+    assertKnownKeys("append a batch", options, BATCH_OPTIONS);
     const conditions = compileConditions(options.failIf);
-    const durable = options.durability === "durable";
+    const durable = isDurable(options.durability);
     // A schema or getter of an item may append a batch itself: that one makes drafts of its own.
     const drafts = this.#drafts;
     this.#drafts = [];
@@ -402,9 +389,12 @@ export class Store extends JournalReader {
   /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
   #abandon(): void {
     this.closed = true;
-    this.#writer.release();
-    this.source.log.close();
-    this.#lock.release();
+    try {
+      this.#writer.release();
+      this.source.log.close();
+    } finally {
+      this.#lock.release();
+    }
   }
 
   #assertWritable(action: string): void {
@@ -434,7 +424,8 @@ export class Store extends JournalReader {
     internal: boolean,
   ): Receipt {
     const conditions = compileConditions(options.failIf);
-    const durable = options.durability === "durable";
+    if (options !== NO_OPTIONS) assertKnownKeys("append", options, APPEND_OPTIONS);
+    const durable = isDurable(options.durability);
     const draft = this.#draft;
     prepareDraft(draft, this.#registry, coordinate, kind, payload, options, internal);
     // The caller's code has run, and may have closed the store or met a failing disk.
@@ -487,6 +478,7 @@ export class Store extends JournalReader {
       const item = items[i];
       const draft = drafts[i];
       try {
+        assertKnownKeys("append", item, BATCH_ITEM_KEYS);
         prepareDraft(draft, this.#registry, item, item.kind, item.payload, item);
         if (item.expectedClock !== undefined) {
           throw new TypeError(
@@ -718,6 +710,16 @@ export class Store extends JournalReader {
 }
 
 const NO_OPTIONS: AppendOptions = Object.freeze({});
+const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
+/** `expectedClock` is known, to be refused with a reason. */
+const BATCH_ITEM_KEYS: ReadonlySet<string> = new Set([
+  ...[...APPEND_OPTIONS].filter((key) => !BATCH_OPTIONS.has(key)),
+  "entity",
+  "scope",
+  "kind",
+  "payload",
+  "causationItem",
+]);
 
 /** Encodes a whole frame at `start` and returns its end. Sets the draft's hashes. */
 function encodeInto(draft: AppendDraft, target: Uint8Array, start: number): number {
@@ -741,318 +743,4 @@ function batchError(index: number, error: unknown): unknown {
   const isOurs = error instanceof StoreError || error instanceof TypeError ||
     error instanceof RangeError;
   return isOurs && !(error instanceof WriterCrashedError) ? new BatchError(index, error) : error;
-}
-
-/**
- * A journal open for reading, beside whoever writes. Made by {@linkcode Store.openReadOnly}. It shows
- * the journal as of the open or the last {@linkcode refresh}, always in whole groups.
- *
- * @example Follow a writer
- * ```ts
- * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
- * import assert from "node:assert/strict";
- *
- * const fs = new MemoryFs();
- * using store = Store.open("journal", { fs });
- * using reader = Store.openReadOnly("journal", { fs });
- * store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, "hello");
- *
- * assert.equal(reader.query({ entity: "user:1" }).length, 0);
- * assert.equal(reader.refresh(), 1);
- * assert.equal(reader.query({ entity: "user:1" })[0].payload, "hello");
- * ```
- */
-export class ReadOnlyStore extends JournalReader {
-  readonly #loader: JournalLoader;
-
-  private constructor(
-    facts: {
-      dir: string;
-      source: EventSource;
-      options: ResolvedOptions;
-      storeId: Uint8Array;
-      loader: JournalLoader;
-      openReport: OpenReport;
-    },
-  ) {
-    super(facts);
-    this.#loader = facts.loader;
-  }
-
-  /** As {@linkcode Store.openReadOnly}. */
-  static open(dir: string, options: ReadOptions = {}): ReadOnlyStore {
-    const resolved = resolveOptions(options);
-    const { clock } = resolved;
-    const startedUs = clock.monotonicUs();
-    return withIo(`open "${dir}" for reading`, () => {
-      const path = canonicalJournal(resolved.fs, dir);
-      const { source, loader } = loadJournal(path, resolved, readStoreId(path, resolved));
-      loader.loadBesideWriter(true);
-      if (resolved.chainVerification === "recompute" && source.log.segments.length > 0) {
-        refuseUnlessIntact(path, resolved);
-      }
-      const elapsedUs = Math.round(clock.monotonicUs() - startedUs);
-      const openReport: OpenReport = {
-        path: "frames",
-        mode: "read",
-        segments: source.log.segments.length,
-        restoredEntries: source.index.count,
-        scannedBytes: loader.scannedSize,
-        elapsedUs,
-        phaseRestoreIndexUs: elapsedUs,
-        repairs: [],
-        oddities: [],
-      };
-      const { storeId } = loader;
-      if (storeId === undefined) throw new JournalNotFoundError(dir);
-      const store = new ReadOnlyStore({
-        dir: path,
-        source,
-        options: resolved,
-        storeId,
-        loader,
-        openReport,
-      });
-      observe(resolved, openReport);
-      return store;
-    });
-  }
-
-  /**
-   * Whether an event survives a power cut is the writer's to say; a reader only knows that it was
-   * written.
-   */
-  override get durableSequence(): undefined {
-    return undefined;
-  }
-
-  /**
-   * Takes in what has been appended since the open or the last refresh, and says how many events that
-   * was.
-   *
-   * @throws {CorruptionError} when sound frames follow damage: it is no torn end, and reading on would
-   * skip events.
-   */
-  refresh(): number {
-    if (this.closed) throw new StoreClosedError("refresh");
-    const before = this.source.index.count;
-    withIo("refresh", () => this.#loader.loadBesideWriter(false));
-    return this.source.index.count - before;
-  }
-
-  /** Lets go of the files. Reads fail afterwards; a second call does nothing. */
-  override close(): void {
-    this.closed = true;
-    this.source.log.close();
-  }
-
-  /** As {@linkcode close}. */
-  override [Symbol.dispose](): void {
-    this.close();
-  }
-}
-
-/** The canonical path of a directory that has to be there. */
-function canonicalJournal(fs: StoreFs, dir: string): string {
-  try {
-    return fs.canonicalize(dir);
-  } catch (error) {
-    if (error instanceof IoFault && error.code === "ENOENT") {
-      throw new JournalNotFoundError(dir, error);
-    }
-    throw error;
-  }
-}
-
-/** What opening for writing gives, before there is a report of its duration. */
-interface OpenedFacts {
-  readonly dir: string;
-  readonly source: EventSource;
-  readonly options: ResolvedOptions;
-  readonly storeId: Uint8Array;
-  readonly writer: SegmentWriter;
-  readonly lock: FileLock;
-  readonly registry: EventRegistry;
-  readonly ids: IdGenerator;
-  readonly lastTimestampUs: number;
-  readonly found: Omit<OpenReport, "elapsedUs" | "phaseRestoreIndexUs">;
-}
-
-/**
- * Makes the directory, and the names of what was made durable: a synced file in a directory that a
- * power cut forgets is lost all the same. A parent we may not touch is the system's own affair.
- */
-function createDirDurably(fs: StoreFs, dir: string): void {
-  const parents: string[] = [];
-  try {
-    for (let path = dir; path !== "" && fs.stat(path) === undefined;) {
-      const slash = path.replace(/\/+$/, "").lastIndexOf("/");
-      path = slash < 0 ? "." : path.slice(0, Math.max(1, slash));
-      parents.push(path);
-      if (slash < 0) break;
-    }
-  } catch {
-    // Not even looking is allowed.
-  }
-  fs.createDirAll(dir);
-  for (const parent of parents) {
-    try {
-      fs.syncDir(parent);
-    } catch {
-      return;
-    }
-  }
-}
-
-/** Under the lock: reads, repairs, and makes what is missing. */
-function openForWriting(
-  dir: string,
-  options: ResolvedOptions,
-  registry: EventRegistry,
-  lock: FileLock,
-): OpenedFacts {
-  const { fs, clock, entropy } = options;
-  const known = readStoreId(dir, options);
-  const { source, loader } = loadJournal(dir, options, known);
-  const { index, log } = source;
-  const stop = loader.load();
-  if (options.chainVerification === "recompute" && log.segments.length > 0) {
-    refuseUnlessIntact(dir, options);
-  }
-  // Whatever can refuse the journal has had its say: from here on, things are changed.
-  const { tailPolicy } = options;
-  const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop, tailPolicy });
-  const oddities = tidy(fs, dir);
-
-  const ids = new IdGenerator(entropy);
-  const nowUs = Math.max(loader.lastTimestampUs, Math.floor(clock.nowUs()));
-  if (!(nowUs >= 0 && nowUs <= Number.MAX_SAFE_INTEGER)) throw new InvalidClockError(nowUs);
-  let storeId = loader.storeId;
-  if (storeId === undefined) {
-    storeId = new Uint8Array(ID_SIZE);
-    ids.fill(storeId, 0, nowUs);
-  }
-  if (known === undefined) {
-    if (log.segments.length > 0) {
-      oddities.push(`${STORE_META_NAME} was missing; it has been written again from the segments`);
-    }
-    fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
-  }
-  const found = {
-    path: "frames",
-    mode: "write",
-    segments: log.segments.length,
-    restoredEntries: index.count,
-    scannedBytes: loader.scannedSize,
-    repairs,
-    oddities,
-  } as const;
-  // A crash between a rename and the sync of its directory leaves names that are not durable yet.
-  fs.syncDir(dir);
-  const writer = new SegmentWriter({ fs, dir, log, syncMode: options.syncMode });
-  if (log.segments.length === 0) {
-    writer.begin({
-      storeId,
-      segmentId: 1,
-      createdNs: BigInt(nowUs) * 1000n,
-      firstSequence: 0,
-      previousSize: 0,
-      previousHash: NO_HASH,
-    });
-  }
-  const { lastTimestampUs } = loader;
-  return {
-    dir,
-    source,
-    options,
-    storeId,
-    writer,
-    lock,
-    registry,
-    ids,
-    lastTimestampUs,
-    found,
-  };
-}
-
-/** Removes what interrupted writes left, and says so; names what only looks like a segment. */
-function tidy(fs: StoreFs, dir: string): string[] {
-  const oddities: string[] = [];
-  const quarantine = `${dir}/${QUARANTINE_NAME}`;
-  const folders = fs.stat(quarantine)?.kind === "dir" ? [dir, quarantine] : [dir];
-  for (const folder of folders) {
-    for (const { name, kind } of fs.list(folder)) {
-      if (kind === "file" && isStagedName(name)) {
-        // Only the owner of the lock stages files here, so this one's owner is dead.
-        fs.remove(`${folder}/${name}`);
-        oddities.push(`removed ${name}, left by an interrupted write`);
-      } else if (name.endsWith(".fbat") && segmentIdOf(name) === undefined) {
-        oddities.push(`ignored ${name}, which is not named like a segment`);
-      }
-    }
-  }
-  return oddities;
-}
-
-function loadJournal(
-  dir: string,
-  options: ResolvedOptions,
-  storeId: Uint8Array | undefined,
-): { source: EventSource; loader: JournalLoader } {
-  const { fs, fdBudget } = options;
-  const index = new EventIndex();
-  const firstSequence = 0;
-  const log = new SegmentLog(fs, index, { fdBudget, firstSequence: () => firstSequence });
-  const loader = new JournalLoader({ fs, dir, index, log, storeId });
-  assert(loader.firstSequence === firstSequence, "a journal begins at sequence 0");
-  return { source: { index, log, firstSequence }, loader };
-}
-
-/** The id in `store.meta`; `undefined` when there is no such file. */
-function readStoreId(dir: string, options: ResolvedOptions): Uint8Array | undefined {
-  const path = `${dir}/${STORE_META_NAME}`;
-  const info = options.fs.stat(path);
-  if (info === undefined) return undefined;
-  if (info.size > STORE_META_SIZE_MAX) {
-    throw new CorruptionError({ path, offset: 0, reason: `the file has ${info.size} bytes` });
-  }
-  const decoded = decodeStoreMeta(options.fs.readFile(path, STORE_META_SIZE_MAX));
-  switch (decoded.type) {
-    case "meta":
-      return decoded.meta.storeId;
-    case "future":
-      throw new FutureVersionError({
-        path,
-        found: decoded.version,
-        supported: decoded.supported,
-      });
-    case "corrupt":
-      throw new CorruptionError({ path, offset: 0, reason: decoded.reason });
-  }
-}
-
-/** Hashes everything, and throws the first finding. */
-function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
-  // A torn end is repaired, and a missing store.meta written again; neither speaks against the rest.
-  const findings = verifyJournal(dir, { fs: options.fs }).findings.filter(({ type, file }) =>
-    type !== "tail" && file !== STORE_META_NAME
-  );
-  const first = findings[0];
-  if (first === undefined) return;
-  throw new CorruptionError({
-    path: `${dir}/${first.file}`,
-    segmentId: first.segmentId,
-    offset: first.offset,
-    reason: findings.length === 1
-      ? first.reason
-      : `${first.reason} (and ${findings.length - 1} more)`,
-  });
-}
-
-function observe(options: ResolvedOptions, report: OpenReport): void {
-  try {
-    options.openReportObserver?.(report);
-  } catch {
-    // The journal is open; what an onlooker thinks of that is its own affair.
-  }
 }

@@ -29,7 +29,8 @@ import {
 import { EventKind } from "./event_kind.ts";
 import { FRAME_HEADER_SIZE } from "./frame.ts";
 import { decodeSegmentHeader } from "./segment_header.ts";
-import { ReadOnlyStore, Store } from "./store.ts";
+import { ReadOnlyStore } from "./read_only_store.ts";
+import { Store } from "./store.ts";
 import { verifyJournal } from "./verify.ts";
 
 const LIFECYCLE = { entity: "batpak:store", scope: "batpak:lifecycle" };

@@ -135,17 +135,16 @@ const KNOWN_OPTIONS = new Set([
  */
 export function resolveOptions(options: StoreOptions): ResolvedOptions {
   rejectUnknown("", options, KNOWN_OPTIONS);
-  const batch = options.batch ?? {};
-  const sync = options.sync ?? {};
+  const { batch = {}, sync = {} } = options;
   rejectUnknown("batch.", batch, new Set(["maxSize", "maxBytes"]));
   rejectUnknown("sync.", sync, new Set(["everyNEvents", "mode"]));
-  const signingKeys = options.signingKeys ?? [];
+  const signingKeys = listOf("signingKeys", options.signingKeys);
   for (const key of signingKeys) {
     if (!(key instanceof SigningKey)) {
       throw new ConfigurationError("signingKeys", "make keys with SigningKey.fromSeed()");
     }
   }
-  const verifyingKeys = options.verifyingKeys ?? [];
+  const verifyingKeys = listOf("verifyingKeys", options.verifyingKeys);
   for (const key of verifyingKeys) {
     if (!(key instanceof Uint8Array) || key.byteLength !== 32) {
       throw new ConfigurationError("verifyingKeys", "a public key is a Uint8Array of 32 bytes");
@@ -161,9 +160,9 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
     signingKeys,
     verifyingKeys: [...verifyingKeys, ...signingKeys.map((key) => key.publicKey)],
     openReportObserver: options.openReportObserver,
-    fs: options.fs ?? runtime.fs,
-    clock: options.clock ?? runtime.clock,
-    entropy: options.entropy ?? runtime.entropy,
+    fs: having("fs", options.fs ?? runtime.fs, "open", "publish", "tryLock"),
+    clock: having("clock", options.clock ?? runtime.clock, "nowUs", "monotonicUs"),
+    entropy: having("entropy", options.entropy ?? runtime.entropy, "fill"),
     segmentMaxBytes: integer("segmentMaxBytes", options.segmentMaxBytes, 256 << 20, 1, 2 ** 31),
     singleAppendMaxBytes: integer(
       "singleAppendMaxBytes",
@@ -177,8 +176,24 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
     syncEveryNEvents: integer("sync.everyNEvents", sync.everyNEvents, 1000, 0, 2 ** 32 - 1),
     syncMode: oneOf("sync.mode", sync.mode, ["data", "all"]),
     tailPolicy: oneOf("tailPolicy", options.tailPolicy, ["repair", "failClosed", "cutAtDamage"]),
-    events: options.events ?? [],
+    events: listOf("events", options.events),
   };
+}
+
+function listOf<T>(option: string, value: readonly T[] | undefined): readonly T[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw new ConfigurationError(option, "it is not an array");
+  return value;
+}
+
+/** An object that a caller brings, when it has the methods that will be called first. */
+function having<T extends object>(option: string, value: T, ...methods: (keyof T & string)[]): T {
+  for (const method of methods) {
+    if (typeof value?.[method] !== "function") {
+      throw new ConfigurationError(option, `it has no method "${method}"`);
+    }
+  }
+  return value;
 }
 
 function rejectUnknown(prefix: string, options: object, known: ReadonlySet<string>): void {

@@ -81,3 +81,13 @@ test('tailPolicy "cutAtDamage" never cuts a sealed segment', () => {
     segmentId: 1,
   });
 });
+
+test('tailPolicy "failClosed" leaves a segment without a header where it is', () => {
+  const fs = fsOf(new Map(TREE).set(FIRST, SEGMENT).set("000002.fbat", Uint8Array.of(0x46, 0x42)));
+  assert.throws(() => openStore(fs, { tailPolicy: "failClosed" }), {
+    name: "CorruptionError",
+    segmentId: 2,
+  });
+  assert.ok(readTree(fs, DIR).has("000002.fbat"));
+  assert.equal(openStore(fs).openReport.repairs[0].segmentId, 2);
+});

@@ -66,6 +66,8 @@ export type FindingType =
   | "sequence"
   /** A group of events is not whole. */
   | "group"
+  /** A newer program wrote the file: nothing is known to be wrong, and nothing behind it was checked. */
+  | "future"
   /** The end of the newest segment is cut short, as a crash leaves it: opening repairs that. */
   | "tail";
 
@@ -178,9 +180,14 @@ class Verifier {
 
   run(): VerifyReport {
     const ids: number[] = [];
-    for (const { name } of this.#list()) {
+    for (const { name, kind } of this.#list()) {
       const id = segmentIdOf(name);
       if (id === undefined) continue;
+      if (kind === "other") {
+        // Opening a pipe would wait for somebody to write to it.
+        this.#report("file", id, 0, "it is not a regular file");
+        continue;
+      }
       ids.push(id);
       this.#totalBytes += this.#fs.stat(`${this.#dir}/${name}`)?.size ?? 0;
     }
@@ -227,15 +234,15 @@ class Verifier {
   }
 
   #readMeta(segmentCount: number): void {
-    const refuse = (reason: string) => {
-      this.#push({ type: "file", file: STORE_META_NAME, segmentId: undefined, offset: 0, reason });
+    const refuse = (reason: string, type: FindingType = "file") => {
+      this.#push({ type, file: STORE_META_NAME, segmentId: undefined, offset: 0, reason });
     };
     try {
       const path = `${this.#dir}/${STORE_META_NAME}`;
       const decoded = decodeStoreMeta(this.#fs.readFile(path, STORE_META_SIZE_MAX));
       if (decoded.type === "meta") this.#storeId = decoded.meta.storeId;
       else if (decoded.type === "corrupt") refuse(decoded.reason);
-      else refuse(`it has format version ${decoded.version}, from a newer program`);
+      else refuse(`it has format version ${decoded.version}, from a newer program`, "future");
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
       if (error.code !== "ENOENT") refuse(error.message);
@@ -264,7 +271,7 @@ class Verifier {
         start = isFuture ? -1 : this.#resync(file, id, 8, size);
         // A header that was never whole has no frames behind it.
         this.#report(
-          last && decoded.type === "cut" && start < 0 ? "tail" : "header",
+          isFuture ? "future" : last && decoded.type === "cut" && start < 0 ? "tail" : "header",
           id,
           0,
           decoded.type === "cut"

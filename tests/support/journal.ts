@@ -6,7 +6,8 @@
 import { MemoryFs } from "../../platform/memory.ts";
 import type { StoreFs } from "../../platform/fs.ts";
 import { EventKind } from "../../store/event_kind.ts";
-import { type BatchItem, type ReadOnlyStore, Store } from "../../store/store.ts";
+import type { ReadOnlyStore } from "../../store/read_only_store.ts";
+import { type BatchItem, Store } from "../../store/store.ts";
 import type { ReadOptions, StoreOptions } from "../../store/store_options.ts";
 import type { JournalReader } from "../../store/journal_reader.ts";
 import { FixedClock } from "./fixed_clock.ts";

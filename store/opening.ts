@@ -1,0 +1,217 @@
+/**
+ * Opening a journal: everything that happens before there is a handle.
+ *
+ * For writing, under the lock, in an order that makes a refused open leave the directory as it was: read
+ * everything; let whatever can refuse the journal refuse it; only then repair, tidy up, and make what is
+ * missing. For reading, nothing is changed at all.
+ *
+ * @module
+ */
+
+import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
+import { isStagedName } from "../platform/staged_file.ts";
+import {
+  CorruptionError,
+  FutureVersionError,
+  InvalidClockError,
+  JournalNotFoundError,
+} from "./errors.ts";
+import type { EventRegistry } from "./event_definition.ts";
+import { assert } from "./assert.ts";
+import { EventIndex } from "./event_index.ts";
+import { ID_SIZE, NO_HASH } from "./frame.ts";
+import { IdGenerator } from "./ids.ts";
+import type { OpenReport } from "./open_report.ts";
+import { JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
+import { segmentIdOf, SegmentLog } from "./segment_log.ts";
+import { SegmentWriter } from "./segment_writer.ts";
+import {
+  decodeStoreMeta,
+  encodeStoreMeta,
+  STORE_META_NAME,
+  STORE_META_SIZE_MAX,
+} from "./store_meta.ts";
+import type { ResolvedOptions } from "./store_options.ts";
+import type { EventSource } from "./stored_event.ts";
+import { verifyJournal } from "./verify.ts";
+
+/** The canonical path of a directory that has to be there. */
+export function canonicalJournal(fs: StoreFs, dir: string): string {
+  try {
+    return fs.canonicalize(dir);
+  } catch (error) {
+    if (error instanceof IoFault && error.code === "ENOENT") {
+      throw new JournalNotFoundError(dir, error);
+    }
+    throw error;
+  }
+}
+
+/** What opening for writing gives, before there is a report of its duration. */
+export interface OpenedFacts {
+  readonly dir: string;
+  readonly source: EventSource;
+  readonly options: ResolvedOptions;
+  readonly storeId: Uint8Array;
+  readonly writer: SegmentWriter;
+  readonly lock: FileLock;
+  readonly registry: EventRegistry;
+  readonly ids: IdGenerator;
+  readonly lastTimestampUs: number;
+  readonly found: Omit<OpenReport, "elapsedUs" | "phaseRestoreIndexUs">;
+}
+
+/** Under the lock: reads, repairs, and makes what is missing. */
+export function openForWriting(
+  dir: string,
+  options: ResolvedOptions,
+  registry: EventRegistry,
+  lock: FileLock,
+): OpenedFacts {
+  const { fs, clock, entropy } = options;
+  const known = readStoreId(dir, options);
+  const { source, loader } = loadJournal(dir, options, known);
+  const { index, log } = source;
+  const stop = loader.load();
+  if (options.chainVerification === "recompute" && log.segments.length > 0) {
+    refuseUnlessIntact(dir, options);
+  }
+  const nowUs = Math.max(loader.lastTimestampUs, Math.floor(clock.nowUs()));
+  if (!(nowUs >= 0 && nowUs <= Number.MAX_SAFE_INTEGER)) throw new InvalidClockError(nowUs);
+  // Whatever can refuse the journal has had its say: from here on, things are changed.
+  const { tailPolicy } = options;
+  const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop, tailPolicy });
+  const oddities = tidy(fs, dir);
+
+  const ids = new IdGenerator(entropy);
+  let storeId = loader.storeId;
+  if (storeId === undefined) {
+    storeId = new Uint8Array(ID_SIZE);
+    ids.fill(storeId, 0, nowUs);
+  }
+  if (known === undefined) {
+    if (log.segments.length > 0) {
+      oddities.push(`${STORE_META_NAME} was missing; it has been written again from the segments`);
+    }
+    fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
+  }
+  const found = {
+    path: "frames",
+    mode: "write",
+    segments: log.segments.length,
+    restoredEntries: index.count,
+    scannedBytes: loader.scannedSize,
+    repairs,
+    oddities,
+  } as const;
+  // A crash between a rename and the sync of its directory leaves names that are not durable yet.
+  fs.syncDir(dir);
+  const writer = new SegmentWriter({ fs, dir, log, syncMode: options.syncMode });
+  if (log.segments.length === 0) {
+    writer.begin({
+      storeId,
+      segmentId: 1,
+      createdNs: BigInt(nowUs) * 1000n,
+      firstSequence: 0,
+      previousSize: 0,
+      previousHash: NO_HASH,
+    });
+  }
+  const { lastTimestampUs } = loader;
+  return {
+    dir,
+    source,
+    options,
+    storeId,
+    writer,
+    lock,
+    registry,
+    ids,
+    lastTimestampUs,
+    found,
+  };
+}
+
+/** Removes what interrupted writes left, and says so; names what only looks like a segment. */
+function tidy(fs: StoreFs, dir: string): string[] {
+  const oddities: string[] = [];
+  const quarantine = `${dir}/${QUARANTINE_NAME}`;
+  const folders = fs.stat(quarantine)?.kind === "dir" ? [dir, quarantine] : [dir];
+  for (const folder of folders) {
+    for (const { name, kind } of fs.list(folder)) {
+      if (kind === "file" && isStagedName(name)) {
+        // Only the owner of the lock stages files here, so this one's owner is dead.
+        fs.remove(`${folder}/${name}`);
+        oddities.push(`removed ${name}, left by an interrupted write`);
+      } else if (name.endsWith(".fbat") && segmentIdOf(name) === undefined) {
+        oddities.push(`ignored ${name}, which is not named like a segment`);
+      }
+    }
+  }
+  return oddities;
+}
+
+/** An empty index and log, and the loader that fills them. */
+export function loadJournal(
+  dir: string,
+  options: ResolvedOptions,
+  storeId: Uint8Array | undefined,
+): { source: EventSource; loader: JournalLoader } {
+  const { fs, fdBudget } = options;
+  const index = new EventIndex();
+  const firstSequence = 0;
+  const log = new SegmentLog(fs, index, { fdBudget, firstSequence: () => firstSequence });
+  const loader = new JournalLoader({ fs, dir, index, log, storeId });
+  assert(loader.firstSequence === firstSequence, "a journal begins at sequence 0");
+  return { source: { index, log, firstSequence }, loader };
+}
+
+/** The id in `store.meta`; `undefined` when there is no such file. */
+export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array | undefined {
+  const path = `${dir}/${STORE_META_NAME}`;
+  const info = options.fs.stat(path);
+  if (info === undefined) return undefined;
+  if (info.size > STORE_META_SIZE_MAX) {
+    throw new CorruptionError({ path, offset: 0, reason: `the file has ${info.size} bytes` });
+  }
+  const decoded = decodeStoreMeta(options.fs.readFile(path, STORE_META_SIZE_MAX));
+  switch (decoded.type) {
+    case "meta":
+      return decoded.meta.storeId;
+    case "future":
+      throw new FutureVersionError({
+        path,
+        found: decoded.version,
+        supported: decoded.supported,
+      });
+    case "corrupt":
+      throw new CorruptionError({ path, offset: 0, reason: decoded.reason });
+  }
+}
+
+/** Hashes everything, and throws the first finding. */
+export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
+  // A torn end is repaired, and a missing store.meta written again; neither speaks against the rest.
+  const findings = verifyJournal(dir, { fs: options.fs }).findings.filter(({ type, file }) =>
+    type !== "tail" && file !== STORE_META_NAME
+  );
+  const first = findings[0];
+  if (first === undefined) return;
+  throw new CorruptionError({
+    path: `${dir}/${first.file}`,
+    segmentId: first.segmentId,
+    offset: first.offset,
+    reason: findings.length === 1
+      ? first.reason
+      : `${first.reason} (and ${findings.length - 1} more)`,
+  });
+}
+
+/** Tells whoever wants to know. */
+export function observe(options: ResolvedOptions, report: OpenReport): void {
+  try {
+    options.openReportObserver?.(report);
+  } catch {
+    // The journal is open; what an onlooker thinks of that is its own affair.
+  }
+}
