@@ -17,6 +17,11 @@ export class DenoFs extends NodeFs {
   /** `"deno"`. */
   readonly name = "deno";
 
+  /** `node:fs` looks at the parents first, which takes a permission that the user has not given. */
+  protected override makeDirs(path: string): void {
+    Deno.mkdirSync(path, { recursive: true });
+  }
+
   /** Deno asks the user on a terminal, and a library has no business making it ask. */
   protected override mayRead(path: string): boolean {
     return Deno.permissions.querySync({ name: "read", path }).state === "granted";

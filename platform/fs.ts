@@ -209,8 +209,8 @@ export class IoFault extends Error {
     options: { code: IoCode; op: string; path: string; message?: string; cause?: unknown },
   ) {
     const { code, op, path, cause } = options;
-    const reason = options.message ?? (cause instanceof Error ? cause.message : "");
-    super(`Cannot ${op} "${path}": ${code}${reason ? ` (${reason})` : ""}`, { cause });
+    const reason = options.message ?? (cause instanceof Error ? reasonOf(cause, code) : "");
+    super(`Cannot ${VERBS[op] ?? op} "${path}": ${code}${reason ? ` (${reason})` : ""}`, { cause });
     this.code = code;
     this.op = op;
     this.path = path;
@@ -222,4 +222,26 @@ export class IoFault extends Error {
     const code = (error as { code?: unknown } | null)?.code;
     return new IoFault({ code: typeof code === "string" ? code : "EIO", op, path, cause: error });
   }
+}
+
+/** What an operation does, for people. */
+const VERBS: Readonly<Record<string, string>> = {
+  canonicalize: "find",
+  createDirAll: "make directory",
+  readAt: "read",
+  readFile: "read",
+  rejectSymlink: "use",
+  removeDirAll: "remove directory",
+  resize: "resize",
+  syncDir: "sync directory",
+  tryLock: "lock",
+  writeAt: "write",
+};
+
+/** The runtime's own words, without the code in front and the call behind, which stand there already. */
+function reasonOf(cause: Error, code: string): string {
+  const text = cause.message.startsWith(`${code}: `)
+    ? cause.message.slice(code.length + 2)
+    : cause.message;
+  return text.replace(/, [a-z]+(?: '.*)?$/, "");
 }

@@ -120,11 +120,16 @@ export abstract class NodeFs implements StoreFs {
         above.push(parent);
         missing = parent;
       }
-      mkdirSync(path, { recursive: true });
+      this.makeDirs(path);
     } catch (error) {
       throw faultFrom(error, "createDirAll", path);
     }
     for (const directory of above) this.syncDir(directory);
+  }
+
+  /** Makes a directory and its parents. */
+  protected makeDirs(path: string): void {
+    mkdirSync(path, { recursive: true });
   }
 
   /** Whether a path may be read without asking anybody. */

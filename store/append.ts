@@ -24,7 +24,7 @@ export interface AppendCondition {
   readonly region?: RegionLike;
   /** Only events that bear all of these tags. */
   readonly tags?: readonly string[];
-  /** Only events behind this sequence: the last one the caller has read. Default: all. */
+  /** Only events after this sequence: the last one the caller has read. Default: all. */
   readonly after?: number;
 }
 
@@ -163,6 +163,9 @@ export function prepareDraft(
   options: AppendOptions,
   internal = false,
 ): void {
+  if (typeof coordinate !== "object" || coordinate === null) {
+    throw new TypeError("Cannot append at a coordinate that is no object: give { entity, scope }");
+  }
   const { entity, scope } = coordinate;
   const { lane = 0, depth = 0, flags = 0, expectedClock, payloadEncoding } = options;
   const { idempotencyKey, correlationId, causationId, tags, extensions } = options;

@@ -116,7 +116,7 @@ test("every lane has a clock, a chain and a condition of its own", () => {
   assert.deepEqual(next.prevHash, branch.eventHash);
   assert.throws(
     () => store.append(ORDER, PLACED, "x", { lane: 9, expectedClock: 0 }),
-    { message: 'Cannot append an event behind clock 0 of "order:1" on lane 9: it is at clock 1' },
+    { message: 'Cannot append an event after clock 0 of "order:1" on lane 9: it is at clock 1' },
   );
   store.append(ORDER, PLACED, "main 2", { expectedClock: 0 });
   // One axis for all of them.

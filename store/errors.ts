@@ -274,7 +274,7 @@ export class ClockConflictError extends StoreError {
     const { entity, lane, expected, actual } = conflict;
     const where = lane === 0 ? `"${entity}"` : `"${entity}" on lane ${lane}`;
     const state = actual === "none" ? "it has no event" : `it is at clock ${actual}`;
-    const what = expected === "none" ? "the first event" : `an event behind clock ${expected}`;
+    const what = expected === "none" ? "the first event" : `an event after clock ${expected}`;
     super(`Cannot append ${what} of ${where}: ${state}`);
     this.conflict = conflict;
   }

@@ -38,6 +38,7 @@ import {
 } from "./frame.ts";
 import { HASH_SIZE } from "./hash.ts";
 import { grown, Interner, NAME_UNKNOWN } from "./interner.ts";
+import { Namespaces } from "./namespaces.ts";
 import { PostingLists } from "./postings.ts";
 
 const CHUNK_SHIFT = 16;
@@ -97,6 +98,8 @@ export class EventIndex {
   readonly entities: Interner = new Interner();
   readonly scopes: Interner = new Interner();
   readonly tags: Interner = new Interner();
+  /** Which entities are below which prefix. */
+  readonly namespaces: Namespaces = new Namespaces(this.entities);
   /** Rows by entity number, scope number, tag number, and kind number. */
   readonly byEntity: PostingLists = new PostingLists();
   readonly byScope: PostingLists = new PostingLists();
@@ -328,7 +331,7 @@ export class EventIndex {
   get memorySize(): number {
     let size = this.#chainEntity.byteLength * 3 + this.#chainHeadHash.byteLength +
       this.#mainChain.byteLength + this.#tagArena.byteLength + (this.#idTable?.byteLength ?? 0) +
-      (this.#effects?.lists.memorySize ?? 0);
+      (this.#effects?.lists.memorySize ?? 0) + this.namespaces.memorySize;
     for (const chunk of this.#chunks) size += chunk.memorySize;
     for (const names of [this.entities, this.scopes, this.tags]) size += names.memorySize;
     for (const lists of [this.byEntity, this.byScope, this.byTag, this.byKind]) {

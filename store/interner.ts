@@ -8,7 +8,6 @@
 
 import { readUtf8 } from "./frame.ts";
 
-const COLON = 0x3a;
 /** Says that a name is not interned. */
 export const NAME_UNKNOWN: number = -1;
 
@@ -77,19 +76,14 @@ export class Interner {
     return text;
   }
 
-  /** The numbers of the names that are `prefix`, or begin with it and a colon. Compares bytes only. */
-  below(prefix: Uint8Array, size: number): number[] {
-    const numbers: number[] = [];
-    const arena = this.#arena;
-    for (let number = 0; number < this.#count; number++) {
-      const start = this.#starts[number];
-      const nameSize = this.#starts[number + 1] - start;
-      if (nameSize < size || (nameSize > size && arena[start + size] !== COLON)) continue;
-      let i = 0;
-      while (i < size && arena[start + i] === prefix[i]) i++;
-      if (i === size) numbers.push(number);
-    }
-    return numbers;
+  /** The bytes that hold all names; a name stands from {@linkcode startOf} up to the next one's start. */
+  get arena(): Uint8Array {
+    return this.#arena;
+  }
+
+  /** Where a name starts in {@linkcode arena}; for `count`, where the last one ends. */
+  startOf(number: number): number {
+    return this.#starts[number];
   }
 
   /** Bytes of memory in the typed arrays. */

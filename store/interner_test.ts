@@ -95,25 +95,6 @@ test("text() gives back the name to the last character, a byte order mark includ
   }
 });
 
-test("below() finds a name and everything under it, as entityMatches() defines it", () => {
-  const name = fc.string({ unit: fc.constantFrom("a", "b", ":", "é"), minLength: 1, maxLength: 5 });
-  const prefix = fc.string({ unit: fc.constantFrom("a", "b", ":", "é"), maxLength: 4 });
-  fc.assert(
-    fc.property(fc.uniqueArray(name, { maxLength: 40 }), prefix, (texts, prefix) => {
-      const names = new Interner();
-      for (const text of texts) intern(names, text);
-      const bytes = encoder.encode(prefix);
-      const scratch = new Uint8Array(bytes.byteLength + 10).fill(0x3a);
-      scratch.set(bytes);
-      assert.deepEqual(
-        names.below(scratch, bytes.byteLength).map((number) => names.text(number)),
-        texts.filter((text) => entityMatches(prefix, text)),
-      );
-    }),
-    { numRuns: 500 },
-  );
-});
-
 test("grown() copies to twice the length, at least sixteen", () => {
   assert.deepEqual(grown(Uint32Array.of(1, 2)), Uint32Array.from([1, 2, ...Array(14).fill(0)]));
   assert.equal(grown(new Uint32Array(40)).length, 80);

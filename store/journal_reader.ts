@@ -19,13 +19,13 @@ import type { OpenReport } from "./open_report.ts";
 import { printAs } from "./print.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
 import { Region, type RegionLike } from "./region.ts";
-import { findName, rowsOf } from "./region_query.ts";
+import { findName, type RowRange, rowsOf } from "./region_query.ts";
 import { type EventSource, StoredEvent } from "./stored_event.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
 /** Which part of a region to walk, and in which direction. */
 export interface EventsOptions {
-  /** Only events behind this sequence. */
+  /** Only events after this sequence; -1 is in front of everything. */
   readonly after?: number;
   /** Only events before this sequence. */
   readonly before?: number;
@@ -172,13 +172,55 @@ export abstract class JournalReader {
     return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
   }
 
+  /**
+   * The events of exactly this entity, in commit order: what a fold over one entity reads. A region's
+   * `entity` also selects what is below it (`order:1` and `order:1:line:2`), and every lane; this does
+   * not.
+   *
+   * @param options `lane` narrows to one lane, which is where clocks count; default: all lanes.
+   * @throws {RangeError} as {@linkcode events}.
+   *
+   * @example Fold one account, and append where it was read
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const account = { entity: "account:1", scope: "bank" };
+   * for (const amount of [10, 20]) store.append(account, EventKind.DATA, { amount });
+   *
+   * let balance = 0;
+   * let clock: "none" | number = "none";
+   * for (const event of store.byEntity("account:1", { lane: 0 })) {
+   *   balance += (event.payload as { amount: number }).amount;
+   *   clock = event.clock;
+   * }
+   * store.append(account, EventKind.DATA, { amount: -balance }, { expectedClock: clock });
+   * assert.equal(balance, 30);
+   * ```
+   */
+  byEntity(
+    entity: string,
+    options: EventsOptions & { readonly lane?: number } = {},
+  ): IterableIterator<StoredEvent> {
+    const index = this.#index("query");
+    const { lane, ...rest } = options;
+    if (lane !== undefined) assertUint("lane", lane, 2 ** 32 - 1);
+    const { start, end, reverse, limit } = this.#rangeOf(rest);
+    const number = findName(index.entities, entity);
+    const rows = number === NAME_UNKNOWN ? [] : index.byEntity.rows(number, start, end, reverse);
+    const isWanted = (row: number) =>
+      lane === undefined || index.laneOf(index.chainOf(row)) === lane;
+    return eventsOf(this.source, rows, isWanted, limit);
+  }
+
   /** All events of a region, in commit order. */
   query(region: RegionLike = Region.all()): StoredEvent[] {
     return [...this.events(region)];
   }
 
   /**
-   * A page of a region: at most `limit` events behind `after`, in commit order. `undefined` starts at
+   * A page of a region: at most `limit` events after `after`, in commit order. `undefined` starts at
    * the beginning. The sequence of the last event of a page is the `after` of the next; an empty page
    * is the end.
    */
@@ -210,23 +252,9 @@ export abstract class JournalReader {
     options: EventsOptions = {},
   ): IterableIterator<StoredEvent> {
     const index = this.#index("query");
-    const { after, before, limit = Infinity, reverse = false } = options;
-    assertKnownKeys("query", options, EVENTS_OPTIONS);
-    // An `after` of -1 is in front of everything: what a caller who counts from there has read.
-    for (const [name, bound, min] of [["after", after, -1], ["before", before, 0]] as const) {
-      if (bound !== undefined && !(Number.isInteger(bound) && bound >= min)) {
-        throw new RangeError(
-          `Cannot query with ${name} ${bound}: give a whole number, at least ${min}`,
-        );
-      }
-    }
-    assertLimit("query", limit);
-    const { firstSequence } = this.source;
-    const start = after === undefined ? 0 : Math.max(0, after + 1 - firstSequence);
-    const end = before === undefined
-      ? index.count
-      : Math.min(index.count, Math.max(0, before - firstSequence));
-    return eventsOf(this.source, Region.from(region), { start, end, reverse }, limit);
+    const { start, end, reverse, limit } = this.#rangeOf(options);
+    const rows = rowsOf(index, Region.from(region), { start, end, reverse });
+    return eventsOf(this.source, rows, () => true, limit);
   }
 
   /**
@@ -384,6 +412,31 @@ export abstract class JournalReader {
     );
   }
 
+  #rangeOf(
+    options: EventsOptions,
+  ): RowRange & { readonly reverse: boolean; readonly limit: number } {
+    assertKnownKeys("query", options, EVENTS_OPTIONS);
+    const { after, before, limit = Infinity, reverse = false } = options;
+    // An `after` of -1 is in front of everything: what a caller who counts from there has read.
+    for (const [name, bound, min] of [["after", after, -1], ["before", before, 0]] as const) {
+      if (bound !== undefined && !(Number.isInteger(bound) && bound >= min)) {
+        throw new RangeError(
+          `Cannot query with ${name} ${bound}: give a whole number, at least ${min}`,
+        );
+      }
+    }
+    assertLimit("query", limit);
+    const { firstSequence, index } = this.source;
+    return {
+      start: after === undefined ? 0 : Math.max(0, after + 1 - firstSequence),
+      end: before === undefined
+        ? index.count
+        : Math.min(index.count, Math.max(0, before - firstSequence)),
+      reverse,
+      limit,
+    };
+  }
+
   #index(action: string): EventIndex {
     if (this.closed) throw new StoreClosedError(action);
     return this.source.index;
@@ -409,13 +462,14 @@ function assertReceipt(receipt: unknown): void {
 
 function* eventsOf(
   source: EventSource,
-  region: Region,
-  range: { readonly start: number; readonly end: number; readonly reverse: boolean },
+  rows: Iterable<number>,
+  isWanted: (row: number) => boolean,
   limit: number,
 ): IterableIterator<StoredEvent> {
   if (limit === 0) return;
   let count = 0;
-  for (const row of rowsOf(source.index, region, range)) {
+  for (const row of rows) {
+    if (!isWanted(row)) continue;
     yield new StoredEvent(source, row);
     if (++count >= limit) return;
   }

@@ -89,12 +89,6 @@ export function openForWriting(
     storeId = new Uint8Array(ID_SIZE);
     ids.fill(storeId, 0, nowUs);
   }
-  if (known === undefined) {
-    if (log.segments.length > 0) {
-      oddities.push(`${STORE_META_NAME} was missing; it has been written again from the segments`);
-    }
-    fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
-  }
   const found = {
     path: "frames",
     mode: "write",
@@ -116,6 +110,13 @@ export function openForWriting(
       previousSize: 0,
       previousHash: NO_HASH,
     });
+  }
+  // The segments come first: store.meta without one means that they have been lost.
+  if (known === undefined) {
+    if (index.count > 0) {
+      oddities.push(`${STORE_META_NAME} was missing; it has been written again from the segments`);
+    }
+    fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
   }
   const { lastTimestampUs } = loader;
   return {

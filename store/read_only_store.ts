@@ -15,7 +15,12 @@ import {
   refuseUnlessIntact,
 } from "./opening.ts";
 import { type JournalLoader, withIo } from "./recovery.ts";
-import { type ReadOptions, type ResolvedOptions, resolveOptions } from "./store_options.ts";
+import {
+  assertDir,
+  type ReadOptions,
+  type ResolvedOptions,
+  resolveOptions,
+} from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
 
 /**
@@ -56,6 +61,7 @@ export class ReadOnlyStore extends JournalReader {
 
   /** As {@linkcode Store.openReadOnly}. */
   static open(dir: string, options: ReadOptions = {}): ReadOnlyStore {
+    assertDir(dir);
     const resolved = resolveOptions(options);
     const { clock } = resolved;
     const startedUs = clock.monotonicUs();

@@ -50,6 +50,7 @@ import {
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
+import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
 import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
 
@@ -142,7 +143,15 @@ export class JournalLoader {
     const waiting = this.#segmentsAfter(log.segments.at(-1)?.id ?? 0);
     if (log.segments.length === 0) {
       const first = waiting.shift();
-      if (first === undefined) return undefined;
+      if (first === undefined) {
+        if (this.storeId === undefined) return undefined;
+        // It is written after the first segment.
+        throw new CorruptionError({
+          path: `${this.#options.dir}/${STORE_META_NAME}`,
+          offset: 0,
+          reason: "there is a journal here, and all its segments are missing",
+        });
+      }
       const opened = this.#openHeader(first, waiting.length === 0);
       if (opened === undefined) return undefined;
       this.#enter(opened);
@@ -263,7 +272,9 @@ export class JournalLoader {
         return this.#refuseHeader(id, decoded.reason);
       case "cut":
         if (!last) return this.#refuseHeader(id, "the header is cut short");
-        if (!this.#isStub(path)) return this.#refuseHeader(id, "the header is damaged");
+        if (!this.#isStub(path) || (previous === undefined && this.storeId !== undefined)) {
+          return this.#refuseHeader(id, "the header is damaged");
+        }
         this.stub = { id, path };
         return undefined;
     }

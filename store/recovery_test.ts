@@ -1137,3 +1137,21 @@ test("a file that is only named almost like a staged one is left alone", () => {
   assert.ok(names.includes(".stage-manager.conf"));
   assert.ok(!names.includes(".stage-0"));
 });
+
+test("a journal that has lost all its segments is refused, and never begun anew", () => {
+  // What went wrong: with store.meta alone left, an open began a new journal as if nothing had been.
+  const tree = killedJournal((store) => store.append(USER, KIND, 1));
+  const empty = new Map([...tree].filter(([name]) => !name.endsWith(".fbat")));
+  for (const left of [empty, new Map(empty).set("000001.fbat", new Uint8Array(5))]) {
+    const fs = fsOf(left);
+    assert.throws(() => openStore(fs), { name: "CorruptionError" });
+    assert.throws(() => openReader(fs), { name: "CorruptionError" });
+    assert.equal(verifyJournal(DIR, { fs }).intact, false);
+    assert.deepEqual(
+      fs.list(DIR).map(({ name }) => name).filter((name) => name.endsWith(".fbat")),
+      [
+        ...left.keys(),
+      ].filter((name) => name.endsWith(".fbat")),
+    );
+  }
+});

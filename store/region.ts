@@ -172,8 +172,11 @@ export interface RegionFilters {
   readonly entity?: string;
   /** Exactly this scope. */
   readonly scope?: string;
-  /** Exactly this kind; `"any"` selects all, under an identity of its own. Excludes `category`. */
-  readonly kind?: EventKind | "any";
+  /**
+   * Exactly this kind: itself, its text such as `"F:001"`, or whatever has it, such as a definition.
+   * `"any"` selects all, under an identity of its own. Excludes `category`.
+   */
+  readonly kind?: EventKind | string | { readonly kind: EventKind };
   /** Every kind of this category, 0 to 15. Excludes `kind`. */
   readonly category?: number;
   /** Exactly this lane. */
@@ -286,7 +289,7 @@ export class Region {
     if (entity !== undefined) region = region.withEntity(entity);
     if (scope !== undefined) region = region.withScope(scope);
     if (kind === "any") region = region.withFact(KindFilter.any);
-    else if (kind !== undefined) region = region.withFact(KindFilter.exact(kind));
+    else if (kind !== undefined) region = region.withFact(KindFilter.exact(kindIn(kind)));
     if (category !== undefined) region = region.withFactCategory(category);
     if (clock !== undefined) region = region.withClockRange(ClockRange.of(clock[0], clock[1]));
     if (lane !== undefined) region = region.withLane(lane);
@@ -427,6 +430,11 @@ interface RegionFields {
   readonly clockRange?: ClockRange;
   readonly lane?: number;
   readonly tags?: readonly string[];
+}
+
+function kindIn(kind: EventKind | string | { readonly kind: EventKind }): EventKind {
+  if (typeof kind === "string") return EventKind.parse(kind);
+  return typeof kind === "object" && kind !== null ? kind.kind : kind;
 }
 
 function validText(text: string, component: "entity" | "scope"): string {

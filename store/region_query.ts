@@ -145,7 +145,7 @@ function cheapest(candidates: readonly Candidates[], range: RowRange): Candidate
 /** The entity with this name and every one below it. */
 function matchingEntities(index: EventIndex, prefix: string): Set<number> {
   if (utf8Size(prefix) > NAME_SIZE_MAX) return new Set();
-  return new Set(index.entities.below(scratch, writeUtf8(scratch, 0, prefix)));
+  return new Set(index.namespaces.under(scratch, writeUtf8(scratch, 0, prefix)));
 }
 
 /** The number of a name, or `NAME_UNKNOWN`. */

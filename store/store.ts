@@ -65,7 +65,7 @@ import { withIo } from "./recovery.ts";
 import { rowsOf } from "./region_query.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
-import { type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
+import { assertDir, type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
 
 /** The lock file of a journal. It stays when the lock goes. */
 const LOCK_NAME = ".batpak.lock";
@@ -164,6 +164,7 @@ export class Store extends JournalReader {
    * @throws {StoreIoError} when the system refuses a file operation.
    */
   static open(dir: string, options: StoreOptions = {}): Store {
+    assertDir(dir);
     const resolved = resolveOptions(options);
     const registry = new EventRegistry();
     for (const definition of resolved.events) registry.add(definition);

@@ -180,6 +180,12 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
   };
 }
 
+/** Refuses a directory that is no path. */
+export function assertDir(dir: string): void {
+  if (typeof dir === "string" && dir !== "") return;
+  throw new TypeError("Cannot open a journal: the directory is not a path");
+}
+
 function listOf<T>(option: string, value: readonly T[] | undefined): readonly T[] {
   if (value === undefined) return [];
   if (!Array.isArray(value)) throw new ConfigurationError(option, "it is not an array");

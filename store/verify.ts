@@ -240,8 +240,10 @@ class Verifier {
     try {
       const path = `${this.#dir}/${STORE_META_NAME}`;
       const decoded = decodeStoreMeta(this.#fs.readFile(path, STORE_META_SIZE_MAX));
-      if (decoded.type === "meta") this.#storeId = decoded.meta.storeId;
-      else if (decoded.type === "corrupt") refuse(decoded.reason);
+      if (decoded.type === "meta") {
+        this.#storeId = decoded.meta.storeId;
+        if (segmentCount === 0) refuse("there is a journal here, and all its segments are missing");
+      } else if (decoded.type === "corrupt") refuse(decoded.reason);
       else refuse(`it has format version ${decoded.version}, from a newer program`, "future");
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
@@ -269,9 +271,11 @@ class Verifier {
       } else {
         const isFuture = decoded.type === "future";
         start = isFuture ? -1 : this.#resync(file, id, 8, size);
-        // A header that was never whole has no frames behind it.
+        // A header that was never whole has no frames behind it, and store.meta comes after the first.
+        const isStub = last && decoded.type === "cut" && start < 0 &&
+          !(id === 1 && this.#storeId !== undefined);
         this.#report(
-          isFuture ? "future" : last && decoded.type === "cut" && start < 0 ? "tail" : "header",
+          isFuture ? "future" : isStub ? "tail" : "header",
           id,
           0,
           decoded.type === "cut"
