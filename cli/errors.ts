@@ -14,6 +14,7 @@
  * @module
  */
 import { IoFault, StoreError, type StoreErrorCode } from "../mod.ts";
+import { OutputClosedError } from "./host.ts";
 
 /** Exit codes, by meaning. */
 export const ExitCode = {
@@ -61,19 +62,43 @@ export interface ErrorJson {
   readonly code: string;
   /** For people. */
   readonly message: string;
+  /** What went wrong after it. */
+  readonly later?: readonly ErrorJson[];
   /** The facts, each under its own name. */
   readonly [fact: string]: unknown;
 }
 
-/** The exit code for `error`. */
-export function exitCodeOf(error: unknown): number {
-  if (error instanceof CommandError) return error.exitCode;
-  if (!(error instanceof StoreError)) return ExitCode.FAILURE;
-  return EXIT_CODES[error.code] ?? ExitCode.FAILURE;
+/**
+ * What went wrong, in the order it did. An error while a failure was being cleaned up, as when the
+ * store cannot be closed either, comes as a `SuppressedError` that has both inside; the first of them
+ * is why the command failed.
+ */
+export function errorsIn(error: unknown): readonly unknown[] {
+  if (!(error instanceof SuppressedError)) return [error];
+  const errors = [...errorsIn(error.suppressed), ...errorsIn(error.error)];
+  // That nobody reads the output any more is no failure beside a real one.
+  const failures = errors.filter((error) => !(error instanceof OutputClosedError));
+  return failures.length > 0 ? failures : errors;
 }
 
-/** An error as plain data: its code, its message, and its own fields. */
+/** The exit code for `error`. */
+export function exitCodeOf(error: unknown): number {
+  const [first] = errorsIn(error);
+  if (first instanceof CommandError) return first.exitCode;
+  if (!(first instanceof StoreError)) return ExitCode.FAILURE;
+  return EXIT_CODES[first.code] ?? ExitCode.FAILURE;
+}
+
+/**
+ * An error as plain data: its code, its message, and its own fields; under `later` what else went wrong
+ * because of it.
+ */
 export function errorToJson(error: unknown): ErrorJson {
+  const [first, ...later] = errorsIn(error).map(oneToJson);
+  return later.length === 0 ? first : { ...first, later };
+}
+
+function oneToJson(error: unknown): ErrorJson {
   if (error instanceof CommandError) {
     return { code: error.code, message: error.message, ...error.facts };
   }

@@ -153,20 +153,29 @@ function openInput(path: string): Input {
   };
 }
 
-async function* chunksOf(
+/** The pieces of a stream. Ends early, without an error, when `signal` aborts. */
+export async function* chunksOf(
   stream: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): AsyncIterable<Uint8Array> {
   const iterator = stream[Symbol.asyncIterator]();
-  const aborted = new Promise<undefined>((resolve) => {
-    if (signal?.aborted) resolve(undefined);
-    signal?.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
-  for (;;) {
-    // Input may never come, so the wait for it must not outlast the interrupt.
-    const next = await Promise.race([iterator.next(), aborted]);
-    if (next === undefined || next.done === true) return;
-    yield next.value;
+  // One listener that knows the wait of the moment. A race against one promise for the whole input
+  // would leave a reaction on it for each piece, and with the reaction the piece.
+  let wake = (): void => {};
+  const onAbort = () => wake();
+  signal?.addEventListener("abort", onAbort);
+  try {
+    while (signal?.aborted !== true) {
+      // Input may never come, so the wait for it must not outlast the interrupt.
+      const next = await new Promise<IteratorResult<Uint8Array> | undefined>((resolve, reject) => {
+        wake = () => resolve(undefined);
+        iterator.next().then(resolve, reject);
+      });
+      if (next === undefined || next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
   }
 }
 

@@ -21,7 +21,7 @@
 import { type BatchItem, EventKind } from "../mod.ts";
 import { payloadFromJson } from "./payload_json.ts";
 
-/** A line is not an event. */
+/** A line is not an event. Its `cause` is the error of the store, when that is who refuses it. */
 export class LineError extends Error {
   /** The class, for messages and logs. */
   override readonly name = "LineError";

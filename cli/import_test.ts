@@ -108,6 +108,75 @@ test("import refuses a bad line, names it, and writes nothing of its group", asy
   }
 });
 
+// The store refuses such a key before the line is in a group, and the import blamed the first line of
+// the group, or none at all. It names the line now.
+test("import refuses a line whose key no event can have, and names that line", async () => {
+  // The last of each is the bad one.
+  const cases = [
+    [line(0, { key: "k1" }), line(1, { key: "" })],
+    [line(0, { key: "k1" }), line(1, { key: "k2" }), line(2, { key: "" })],
+    [line(0), line(1), line(2, { key: "k".repeat(1025) })],
+    [line(0, { key: "" })],
+  ];
+  for (const all of cases) {
+    await inTempDir(async (dir) => {
+      const bad = all.length;
+      const input = [...all, line(9, { key: "k9" })].join("\n");
+      const json = await runHere(["import", dir, "--json"], { input });
+      assert.equal(json.code, 1);
+      const { error } = parseLines(json.err).at(-1) as { error: Record<string, unknown> };
+      const { code, line: named, lines, imported: count } = error;
+      assert.deepEqual([code, named, lines, count], ["ID", bad, 0, 0]);
+      assert.match(error.reason as string, /idempotency key/);
+      assert.deepEqual(imported(dir), []);
+
+      const text = await runHere(["import", dir], { input });
+      assert.equal(text.code, 1);
+      const lost = bad === 1 ? "it" : `its group, lines 1 to ${bad}, `;
+      assert.match(
+        text.err,
+        new RegExp(`Cannot import line ${bad}: .*idempotency key.*Nothing of ${lost}.*was written`),
+      );
+    });
+  }
+});
+
+// The failure to close took the place of the failure, and with it went the line and the exit code.
+test("import names the bad line also when the journal cannot be closed", async () => {
+  await inTempDir(async (dir) => {
+    const input = `${line(0)}\n{}`;
+    const text = await withFailingClose(() => runHere(["import", dir], { input }));
+    assert.equal(text.code, 1);
+    assert.match(
+      text.err,
+      /^batpak: Cannot import line 2: .*\nbatpak: and after that: Cannot close it\n$/m,
+    );
+    const json = await withFailingClose(() => runHere(["import", dir, "--json"], { input }));
+    assert.equal(json.code, 1);
+    const { error } = parseLines(json.err).at(-1) as { error: Record<string, unknown> };
+    const { code, line: bad, later } = error;
+    assert.deepEqual({ code, bad, later }, {
+      code: "BAD_LINE",
+      bad: 2,
+      later: [{ code: "UNEXPECTED", message: "Cannot close it" }],
+    });
+  });
+});
+
+/** Runs `action` while every store says that it could not be closed. */
+async function withFailingClose<T>(action: () => Promise<T>): Promise<T> {
+  const { close } = Store.prototype;
+  Store.prototype.close = function () {
+    close.call(this);
+    throw new Error("Cannot close it");
+  };
+  try {
+    return await action();
+  } finally {
+    Store.prototype.close = close;
+  }
+}
+
 test("import says in words which line was bad and how far it came", async () => {
   await inTempDir(async (dir) => {
     const all = lines(300);

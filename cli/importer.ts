@@ -11,6 +11,7 @@
 import {
   BatchError,
   CorruptionError,
+  IdError,
   type Store,
   StoreError,
   StoreIoError,
@@ -91,7 +92,14 @@ export class Importer {
   }
 
   #isKnown(key: string): boolean {
-    return this.#keys.has(key) || this.#store.getByKey(key) !== undefined;
+    if (this.#keys.has(key)) return true;
+    try {
+      return this.#store.getByKey(key) !== undefined;
+    } catch (error) {
+      if (!(error instanceof IdError)) throw error;
+      // The line is in no group yet, so only here is known whose key it is.
+      throw new LineError(error.message, { cause: error });
+    }
   }
 
   #write(lastLine: number): void {
@@ -121,7 +129,7 @@ export class Importer {
   blame(error: unknown): Blame | undefined {
     const lastOfGroup = this.#numbers.at(-1) ?? 0;
     if (error instanceof LineError) {
-      return { line: this.current, groupEnd: this.current, cause: error };
+      return { line: this.current, groupEnd: this.current, cause: error.cause ?? error };
     }
     if (error instanceof LineTooLongError) {
       return { line: error.line, groupEnd: error.line, cause: error };

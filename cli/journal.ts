@@ -44,7 +44,7 @@ export function openForWriting(dir: string, output: Output, options: StoreOption
     const { segmentId, offset, size, reason, quarantine } = repair;
     output.note(
       `batpak: repaired the end of segment ${segmentId}: ${formatBytes(size)} from offset ` +
-        `${offset} were no whole event (${reason}); they are kept in ${quarantine}`,
+        `${offset} were cut (${reason}); they are kept in ${quarantine}`,
       { note: "repaired", ...repair },
     );
   }

@@ -12,7 +12,7 @@
  */
 import { Command, CommanderError } from "commander";
 import { addAppendCommand } from "./append.ts";
-import { ExitCode, exitCodeOf, usageError } from "./errors.ts";
+import { errorsIn, ExitCode, exitCodeOf, usageError } from "./errors.ts";
 import { exit, type Host, OutputClosedError, processHost } from "./host.ts";
 import { addImportCommand } from "./import.ts";
 import { Output } from "./output.ts";
@@ -40,19 +40,20 @@ export async function runCli(host: Host): Promise<number> {
 }
 
 function fail(error: unknown, program: Command, { host, output }: Session): number {
+  const [first] = errorsIn(error);
   // Whoever read the output has seen enough.
-  if (error instanceof OutputClosedError) return ExitCode.FINE;
+  if (first instanceof OutputClosedError) return ExitCode.FINE;
   try {
-    if (!(error instanceof CommanderError)) {
+    if (!(first instanceof CommanderError)) {
       const exitCode = exitCodeOf(error);
       output.error(error, exitCode === ExitCode.USAGE ? hintFor(program, host.args) : undefined);
       return exitCode;
     }
-    if (error.exitCode === 0) {
+    if (first.exitCode === 0) {
       output.flush();
       return ExitCode.FINE;
     }
-    output.error(usageError(messageOf(error)), hintFor(program, host.args));
+    output.error(usageError(messageOf(first)), hintFor(program, host.args));
     return ExitCode.USAGE;
   } catch (failure) {
     if (failure instanceof OutputClosedError) return ExitCode.FINE;
@@ -86,8 +87,8 @@ function newProgram(session: Session): Command {
   addWalkCommand(program, session);
   addTailCommand(program, session);
   addVerifyCommand(program, session);
-  addStatsCommand(program, session);
   addRepairCommand(program, session);
+  addStatsCommand(program, session);
   return program;
 }
 

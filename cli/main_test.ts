@@ -6,7 +6,7 @@ import { inTempDir, parseLines, runHere, runProcess, startProcess } from "../tes
 import { OutputClosedError } from "./host.ts";
 import { VERSION } from "./version.ts";
 
-const COMMANDS = ["append", "import", "get", "query", "walk", "tail", "verify", "stats"];
+const COMMANDS = ["append", "import", "get", "query", "walk", "tail", "verify", "repair", "stats"];
 
 test("batpak --version prints the version of the package", async () => {
   assert.equal(VERSION, config.version);
@@ -18,7 +18,10 @@ test("batpak --help names every command and every exit code", async () => {
   assert.equal(code, 0);
   assert.equal(err, "");
   for (const name of COMMANDS) assert.match(out, new RegExp(`^  ${name}\\b`, "m"));
-  assert.match(out, /0 fine, 1 failure, 2 usage, 3 damage found, 4 conflict, 5 locked/);
+  assert.match(
+    out,
+    /0 fine, 1 failure, 2 usage, 3 damage found, 4 conflict, 5 locked.*,\n130 interrupted/,
+  );
 });
 
 test("every command has its own --help, and knows --json", async () => {

@@ -52,8 +52,12 @@ export class Output {
   error(error: unknown, hint?: string): void {
     this.flush();
     const facts = errorToJson(error);
-    const text = [`batpak: ${facts.message}`, ...(hint === undefined ? [] : [hint])].join("\n");
-    this.#host.writeError(`${this.json ? JSON.stringify({ error: facts }) : text}\n`);
+    const lines = this.json ? [JSON.stringify({ error: facts })] : [
+      `batpak: ${facts.message}`,
+      ...(facts.later ?? []).map(({ message }) => `batpak: and after that: ${message}`),
+      ...(hint === undefined ? [] : [hint]),
+    ];
+    this.#host.writeError(`${lines.join("\n")}\n`);
   }
 
   /** Hands over what has been gathered. */

@@ -7,21 +7,23 @@
  * @module
  */
 import type { Command } from "commander";
-import { JournalNotFoundError, Store } from "../mod.ts";
+import { CorruptionError, JournalNotFoundError, Store, type TailPolicy } from "../mod.ts";
+import { CommandError, errorToJson, ExitCode } from "./errors.ts";
 import { asCommandError, openForWriting } from "./journal.ts";
 import { addJsonOption } from "./options.ts";
-import { formatBytes, plural } from "./output.ts";
+import { formatBytes, type Output, plural } from "./output.ts";
 import type { Session } from "./session.ts";
 
 /** Adds the command to the program. */
 export function addRepairCommand(program: Command, session: Session): void {
   const command = program
     .command("repair")
-    .summary("put the end of a journal in order")
+    .summary("cut what a crash left at the end")
     .description(
       "Cuts what a crash left behind the last whole event, as every writer does when it opens, and " +
-        "keeps the cut bytes in quarantine/. Damage that sound events follow is refused, unless " +
-        "--cut-at-damage is given.",
+        "keeps the cut bytes in quarantine/. Damage that sound events follow is refused with exit code " +
+        "3, and nothing is changed, unless --cut-at-damage is given. Damage in an older segment is " +
+        "never cut.",
     )
     .argument("<dir>", "the journal's directory")
     .option(
@@ -31,19 +33,37 @@ export function addRepairCommand(program: Command, session: Session): void {
   addJsonOption(command).action((dir: string, { cutAtDamage }: { cutAtDamage?: boolean }) => {
     assertJournal(dir);
     const { output } = session;
-    using store = openForWriting(dir, output, {
-      tailPolicy: cutAtDamage === true ? "cutAtDamage" : "repair",
-    });
-    const { repairs, restoredEntries } = store.openReport;
+    using store = openForRepair(dir, output, cutAtDamage === true ? "cutAtDamage" : "repair");
+    const { repairs, oddities, restoredEntries } = store.openReport;
     const cutBytes = repairs.reduce((sum, { size }) => sum + size, 0);
-    if (output.json) output.record({ repairs, cutBytes, events: restoredEntries });
-    else if (repairs.length === 0) output.text("Nothing to repair.");
-    else {
+    if (output.json) output.record({ repairs, cutBytes, events: restoredEntries, oddities });
+    else if (repairs.length === 0) {
+      // What was odd has been said, and may have been put right.
+      output.text(oddities.length === 0 ? "Nothing to repair." : "Nothing to cut.");
+    } else {
       output.text(
         `Cut ${formatBytes(cutBytes)}; what remains: ${plural(restoredEntries, "event")}.`,
       );
     }
   });
+}
+
+/** Opens the journal, which repairs it. A refusal says what else can be done. */
+function openForRepair(dir: string, output: Output, tailPolicy: TailPolicy): Store {
+  try {
+    return openForWriting(dir, output, { tailPolicy });
+  } catch (error) {
+    const canCut = error instanceof CorruptionError && error.segmentId !== undefined &&
+      tailPolicy === "repair";
+    if (!canCut) throw error;
+    const { code, message, ...facts } = errorToJson(error);
+    throw new CommandError(
+      code,
+      `${message}. Nothing was changed; "batpak verify" lists all damage, and in the newest ` +
+        "segment --cut-at-damage gives up the events behind it",
+      { facts, exitCode: ExitCode.DAMAGE, cause: error },
+    );
+  }
 }
 
 /** A repair must not begin a journal where there is none. Other refusals are for the repair itself. */

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { appendFileSync, existsSync, readdirSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { test } from "node:test";
 import { EventKind, Store } from "../mod.ts";
 import { flipBit, inTempDir, runHere, segmentPath } from "../tests/command.ts";
@@ -26,8 +33,8 @@ test("repair cuts a torn tail and says what it cut", async () => {
     appendFileSync(segmentPath(dir), new Uint8Array([0, 0, 1, 0, 1, 2, 3, 4, 5]));
     const { code, out } = await runHere(["repair", dir, "--json"]);
     assert.equal(code, 0);
-    const { repairs, cutBytes, events } = JSON.parse(out);
-    assert.deepEqual([repairs.length, cutBytes, events], [1, 9, 7]);
+    const { repairs, cutBytes, events, oddities } = JSON.parse(out);
+    assert.deepEqual([repairs.length, cutBytes, events, oddities], [1, 9, 7, []]);
     assert.equal((await runHere(["verify", dir])).code, 0);
   });
 });
@@ -37,17 +44,66 @@ test("repair refuses damage that sound events follow, until it is told to give t
     const receipts = fill(dir);
     const { offset, size } = receipts[2].position;
     flipBit(segmentPath(dir), offset + size - 1);
+    const before = readFileSync(segmentPath(dir));
     const refused = await runHere(["repair", dir]);
     assert.equal(refused.code, 3);
-    assert.match(refused.err, new RegExp(`offset ${offset}: .* a sound frame follows`));
+    assert.match(
+      refused.err,
+      new RegExp(
+        `offset ${offset}: .* a sound frame follows .*Nothing was changed.*--cut-at-damage`,
+      ),
+    );
+    const json = await runHere(["repair", dir, "--json"]);
+    assert.equal(json.code, 3);
+    const { code, segmentId, offset: at } = JSON.parse(json.err).error;
+    assert.deepEqual([code, segmentId, at], ["CORRUPTION", 1, offset]);
+    assert.deepEqual(readFileSync(segmentPath(dir)), before);
+    assert.equal(existsSync(`${dir}/quarantine`), false);
 
     const cut = await runHere(["repair", dir, "--cut-at-damage"]);
     assert.equal(cut.code, 0, cut.err);
+    assert.match(cut.err, /repaired the end of segment 1: .* were cut \(.*checksum.*quarantine/);
     assert.match(cut.out, /^Cut .*; what remains: 3 events\.\n$/);
     assert.equal(readdirSync(`${dir}/quarantine`).length, 1);
     assert.equal((await runHere(["verify", dir])).code, 0);
     const { out } = await runHere(["query", dir]);
     assert.deepEqual(out.trim().split("\n").map((line) => JSON.parse(line).payload), [0, 1]);
+  });
+});
+
+test("repair never cuts an older segment", async () => {
+  await inTempDir(async (dir) => {
+    {
+      using store = Store.open(dir, { segmentMaxBytes: 1000 });
+      for (let n = 0; n < 10; n++) store.append({ entity: "e", scope: "s" }, EventKind.DATA, n);
+    }
+    const segments = readdirSync(dir).filter((name) => name.endsWith(".fbat"));
+    assert.ok(segments.length > 1);
+    flipBit(`${dir}/000001.fbat`, readFileSync(`${dir}/000001.fbat`).byteLength - 1);
+    const { code, out, err } = await runHere(["repair", dir, "--cut-at-damage"]);
+    assert.equal(code, 3, err);
+    assert.equal(out, "");
+    assert.equal(existsSync(`${dir}/quarantine`), false);
+  });
+});
+
+test("repair says what it restored, and that it cut nothing", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    rmSync(`${dir}/store.meta`);
+    const { code, out, err } = await runHere(["repair", dir]);
+    assert.deepEqual([code, out], [0, "Nothing to cut.\n"]);
+    assert.match(err, /store\.meta was missing; it has been written again/);
+    writeFileSync(`${dir}/extra.fbat`, "");
+    const json = await runHere(["repair", dir, "--json"]);
+    assert.deepEqual(JSON.parse(json.out).oddities.length, 1);
+  });
+});
+
+test("repair exits with 5 while somebody writes", async () => {
+  await inTempDir(async (dir) => {
+    using _writer = Store.open(dir);
+    assert.equal((await runHere(["repair", dir])).code, 5);
   });
 });
 

@@ -24,7 +24,10 @@ interface TailFlags extends FilterFlags {
   readonly lines: number;
 }
 
-/** Looking for new events this often costs a `stat` and is fast enough for a person. */
+/**
+ * Fast enough for a person, and cheap: a look lists the directory and reads what is new at the end of
+ * the newest segment.
+ */
 const POLL_MS = 100;
 
 /** Adds the command to the program. */
@@ -58,7 +61,8 @@ async function runTail(session: Session, dir: string, flags: TailFlags): Promise
     await host.sleep(POLL_MS, interrupt.signal);
     if (interrupt.signal.aborted) return;
     if (store.refresh() === 0) continue;
-    for (const event of store.events(selection.region, { after: nextSequence - 1 })) {
+    const after = nextSequence === 0 ? undefined : nextSequence - 1;
+    for (const event of store.events(selection.region, { after })) {
       if (selection.includes(event)) output.event(event);
     }
     ({ nextSequence } = store.stats());

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { rmSync, truncateSync } from "node:fs";
 import { test } from "node:test";
 import { EventKind, Store } from "../mod.ts";
-import { inTempDir, parseLines, runHere, startProcess } from "../tests/command.ts";
+import { inTempDir, parseLines, runHere, segmentPath, startProcess } from "../tests/command.ts";
 
+/** The payloads of the lines that are whole; a running command may be in the middle of one. */
 function payloads(out: string): unknown[] {
-  return parseLines(out).map(({ payload }) => payload);
+  return parseLines(out.slice(0, out.lastIndexOf("\n") + 1)).map(({ payload }) => payload);
 }
 
 test("tail prints the newest ten events, oldest first", async () => {
@@ -44,6 +46,40 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       const { code, out, err } = await running.ended;
       assert.deepEqual({ code, err }, { code: 0, err: "" });
       assert.deepEqual(payloads(out), [1, 2, 3, 4]);
+    });
+  });
+}
+
+// In a journal without events it asked for what comes behind sequence -1, and the first event was the end
+// of it. Now that event is shown, and so are those that follow.
+for (const withMeta of [true, false]) {
+  const what = withMeta ? "a journal without events" : "a journal that has only just begun";
+  test(`tail --follow shows the first events of ${what}`, async () => {
+    await inTempDir(async (dir) => {
+      let start: number;
+      {
+        using store = Store.open(dir);
+        start = store.at(0)!.position.offset;
+      }
+      truncateSync(segmentPath(dir), start);
+      // It is written behind the first segment.
+      if (!withMeta) rmSync(`${dir}/store.meta`);
+      const controller = new AbortController();
+      let looks = 0;
+      const { code, out, err } = await runHere(["tail", dir, "--follow"], {
+        host: {
+          catchInterrupt: () => ({ signal: controller.signal, [Symbol.dispose]() {} }),
+          sleep() {
+            if (looks++ < 2) {
+              using store = Store.open(dir);
+              store.append({ entity: "e", scope: "s" }, EventKind.DATA, looks);
+            } else controller.abort();
+            return Promise.resolve();
+          },
+        },
+      });
+      assert.deepEqual({ code, err }, { code: 0, err: "" });
+      assert.deepEqual(payloads(out), [1, 2]);
     });
   });
 }

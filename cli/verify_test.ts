@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { appendFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { test } from "node:test";
 import { EventKind, Store } from "../mod.ts";
@@ -59,6 +59,50 @@ test("verify reports a torn tail, which is no damage", async () => {
     assert.equal(repaired.code, 0);
     assert.match(repaired.err, /repaired the end of segment 1: 9 bytes .* are kept in quarantine/);
     assert.match((await runHere(["verify", dir])).out, /^Intact: /);
+  });
+});
+
+/** Gives a file the format version 7: a number of two bytes, so many bytes behind a word. */
+function makeFuture(path: string, word: string, distance: number): void {
+  const bytes = readFileSync(path);
+  bytes[bytes.indexOf(word) + word.length + distance + 1] = 7;
+  writeFileSync(path, bytes);
+}
+
+test("verify asks for a newer program, and cries no damage, where one has written", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    makeFuture(`${dir}/store.meta`, "FBATSM", 0);
+    const text = await runHere(["verify", dir]);
+    assert.equal(text.code, 1);
+    assert.match(text.out, /^store\.meta, offset 0, future: .* version 7, from a newer program$/m);
+    assert.match(
+      text.out,
+      /^No damage found, but a newer batpak wrote 1 file: upgrade to check it\./m,
+    );
+    assert.doesNotMatch(text.out, /DAMAGED|Intact/);
+    const json = await runHere(["verify", dir, "--json"]);
+    assert.equal(json.code, 1);
+    assert.equal(JSON.parse(json.out).findings[0].type, "future");
+
+    appendFileSync(segmentPath(dir), new Uint8Array([0, 0, 1, 0, 1, 2, 3, 4, 5]));
+    assert.equal((await runHere(["verify", dir])).code, 1, "a torn tail is no damage");
+    flipBit(segmentPath(dir), 500);
+    const both = await runHere(["verify", dir]);
+    assert.equal(both.code, 3);
+    assert.match(both.out, /^DAMAGED: /m);
+  });
+});
+
+test("verify says how many files it could not check", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    makeFuture(`${dir}/store.meta`, "FBATSM", 0);
+    // In the header of a segment, a number has its type in front of it.
+    makeFuture(segmentPath(dir), "version", 1);
+    const { code, out } = await runHere(["verify", dir]);
+    assert.equal(code, 1);
+    assert.match(out, /a newer batpak wrote 2 files: upgrade to check them\. Read 0 events/);
   });
 });
 

@@ -128,6 +128,7 @@ export class MemoryFs implements StoreFs {
    *
    * @example A disk that fills up in the middle of a write
    * ```ts
+   * import { MemoryFs } from "@batpak/batpak";
    * import { equal, throws } from "node:assert/strict";
    *
    * const fs = new MemoryFs();

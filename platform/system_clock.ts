@@ -64,6 +64,7 @@ export class SystemClock implements Clock {
  *
  * @example A clock that ticks once per question
  * ```ts
+ * import { clockFrom } from "@batpak/batpak";
  * import { equal } from "node:assert/strict";
  *
  * let ticks = 0;

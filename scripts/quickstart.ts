@@ -156,7 +156,7 @@ function run(checkout: string, dir: string, scratch: string): void {
     const files = count(history.commits.map(({ files }) => files.length));
     const part = history.isPartial ? "the newest " : "";
     tell.say(
-      `${part}${plural(history.commits.length, "commit")} changed ${plural(files, "file")}.`,
+      `${part}${plural(history.commits.length, "commit")} with ${plural(files, "file change")}.`,
     );
     return history;
   });
@@ -220,7 +220,7 @@ function useJournal(tell: Narrator, history: GitHistory, dir: string, key: Signi
   query(tell, store, history, fileCount);
   walk(tell, store);
 
-  tell.step("What led to the newest commit", () => {
+  tell.step("From an older commit to the newest: what each one caused", () => {
     const lines = drawCausalTree(store, receipt.eventId, {
       width: tell.width - 3,
       commits: 5,
@@ -264,9 +264,7 @@ function query(tell: Narrator, store: Store, { commits }: GitHistory, fileCount:
     }
     assert.equal(events, fileCount, "pages leave nothing out and repeat nothing");
     tell.say(
-      `${plural(events, "changed file")} in ${
-        plural(pages, "page")
-      }. The last sequence of a page ` +
+      `${plural(events, "file change")} in ${plural(pages, "page")}. The last sequence of a page ` +
         "is where the next one begins, and a sequence never changes.",
     );
   });

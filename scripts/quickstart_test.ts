@@ -103,12 +103,12 @@ test("the quickstart makes its claims about a small history with odd names, in t
     assert.doesNotMatch(out, /\x1b/, "no colour, and nothing of a commit's message, in a pipe");
     for (
       const claim of [
-        "8 commits changed 9 files.",
+        "8 commits with 9 file changes.",
         "17 events, ",
         "Nothing was written: ",
         "file:src and all below it, 9 changes.",
         "commit.made of author:Ännchen | von = Tharau, 8 events.",
-        "9 changed files in 1 page.",
+        "9 file changes in 1 page.",
         "Walk the history of file:src:main.ts, newest first",
         "clock 2: modified by ",
         "clock 0: added by ",
@@ -140,7 +140,7 @@ test("the quickstart takes a shallow clone with one commit", async () => {
     git(dir, "clone", "-q", "--depth", "1", `file://${checkout}`, "clone");
     const { code, out, err } = await quickstart([join(dir, "clone")]);
     assert.equal(code, 0, err);
-    assert.match(out, /1 commit changed 4 files\./);
+    assert.match(out, /1 commit with 4 file changes\./);
     assert.match(out, /All 11 steps held/);
   });
 });
@@ -161,7 +161,7 @@ test("the quickstart takes the newest part of a long history", async () => {
     assert.equal(status, 0);
     const { code, out, err, elapsedMs } = await quickstart([dir]);
     assert.equal(code, 0, err);
-    assert.match(out, /the newest 2,000 commits changed 2,000 files/);
+    assert.match(out, /the newest 2,000 commits with 2,000 file changes/);
     assert.ok(elapsedMs < 10_000, `it took ${elapsedMs} ms`);
   });
 });

@@ -14,6 +14,7 @@ import { findBun } from "./bun.ts";
 import { type ChildResult, runChild } from "./child.ts";
 import { parseTestReport, type TestReport } from "./junit.ts";
 import { isTestFile, projectFiles } from "./project_files.ts";
+import { seedLines } from "./seeds.ts";
 
 /** One line of the run. */
 export interface Step {
@@ -35,6 +36,8 @@ export interface StepResult {
   readonly skipped: number;
   /** What the child printed, shown in full when something failed. */
   readonly output: string;
+  /** Lines of it that are shown also when all is well: what it takes to run the same again. */
+  readonly seeds: readonly string[];
 }
 
 /** Where and on what the steps work. */
@@ -149,7 +152,13 @@ function checkStep(context: StepContext, name: string, args: string[]): Step {
         timeoutMs: STEP_TIMEOUT_MS,
       });
       const held = child.code === 0;
-      return { passed: held ? 1 : 0, failed: held ? 0 : 1, skipped: 0, output: textOf(child) };
+      return {
+        passed: held ? 1 : 0,
+        failed: held ? 0 : 1,
+        skipped: 0,
+        output: textOf(child),
+        seeds: [],
+      };
     },
   };
 }
@@ -213,6 +222,7 @@ async function runTests({ context, program, args, report, files }: TestRun): Pro
       failed: 1,
       skipped: 0,
       output: `${output}\nThe run ended without a report`,
+      seeds: seedLines(output),
     };
   }
   const problems = problemsOf(found, files, context);
@@ -223,6 +233,7 @@ async function runTests({ context, program, args, report, files }: TestRun): Pro
     failed,
     skipped: found.skipped,
     output: [output, ...problems].join("\n"),
+    seeds: seedLines(output),
   };
 }
 

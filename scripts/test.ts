@@ -128,7 +128,7 @@ async function runStep(step: Step): Promise<StepResult> {
     result = await step.run();
   } catch (error) {
     const output = error instanceof Error ? error.message : String(error);
-    result = { passed: 0, failed: 1, skipped: 0, output };
+    result = { passed: 0, failed: 1, skipped: 0, output, seeds: [] };
   } finally {
     clearInterval(heartbeat);
   }
@@ -140,7 +140,10 @@ function printStep(step: Step, result: StepResult, durationMs: number): void {
   const mark = result.failed === 0 ? "ok  " : "FAIL";
   const counts = step.kind === "checks" ? "" : `  ${countsOf(result)}`;
   console.log(`  ${mark}  ${step.name.padEnd(31)}${seconds(durationMs).padStart(8)}${counts}`);
-  if (result.failed === 0) return;
+  if (result.failed === 0) {
+    for (const line of result.seeds) console.log(`        ${line}`);
+    return;
+  }
   console.log(result.output.split("\n").map((line) => `      | ${line}`).join("\n") + "\n");
 }
 

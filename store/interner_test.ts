@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { entityMatches } from "./region.ts";
 import { grown, Interner, NAME_UNKNOWN } from "./interner.ts";
 
 const encoder = new TextEncoder();
