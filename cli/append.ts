@@ -4,10 +4,11 @@
  * @module
  */
 import { type Command, InvalidArgumentError } from "commander";
-import { type EventId, EventKind, type Receipt } from "../mod.ts";
-import { usageError } from "./errors.ts";
-import type { Host } from "./host.ts";
-import { openForWriting } from "./journal.ts";
+import { ClockConflictError, type EventId, EventKind, type Receipt } from "../mod.ts";
+import { CommandError, usageError } from "./errors.ts";
+import { type Host, OutputClosedError } from "./host.ts";
+import { isJournal, openForWriting } from "./journal.ts";
+import { LossyNumberError, parseJson } from "./json_text.ts";
 import {
   addJsonOption,
   appendableKindOf,
@@ -19,6 +20,7 @@ import {
   wholeNumber,
 } from "./options.ts";
 import { payloadFromJson } from "./payload_json.ts";
+import type { Output } from "./output.ts";
 import type { Session } from "./session.ts";
 
 interface AppendFlags {
@@ -82,8 +84,12 @@ async function runAppend(
   flags: AppendFlags,
 ): Promise<void> {
   const payload = parsePayload(await payloadText(host, text));
-  using store = openForWriting(dir, output);
   const { entity, scope, kind, key, expect, tag, durable, lane, causation, correlation } = flags;
+  // The condition cannot hold where there is nothing, and a failure must not begin a journal.
+  if (typeof expect === "number" && !isJournal(dir)) {
+    throw new ClockConflictError({ entity, lane: lane ?? 0, expected: expect, actual: "none" });
+  }
+  using store = openForWriting(dir, output);
   const receipt = store.append({ entity, scope }, kind, payload, {
     idempotencyKey: key,
     expectedClock: expect,
@@ -93,14 +99,32 @@ async function runAppend(
     correlationId: correlation,
     durability: durable ? "durable" : "written",
   });
-  if (output.json) output.record(receipt);
-  else output.text(describe(receipt));
-  // Closing may fail, and what has happened has happened.
-  output.flush();
+  print(output, receipt);
 }
 
-function describe({ eventId, globalSequence, clock }: Receipt): string {
-  return `${eventId} sequence ${globalSequence} clock ${clock}`;
+/** Prints at once: closing may fail, and what has happened has happened. */
+function print(output: Output, receipt: Receipt): void {
+  const { eventId, globalSequence, replayed } = receipt;
+  try {
+    if (output.json) output.record({ ...receipt.toJSON(), replayed });
+    else output.text(describe(receipt));
+    output.flush();
+  } catch (error) {
+    if (error instanceof OutputClosedError) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    const known = replayed ? "known already," : "appended";
+    throw new CommandError(
+      "OUTPUT",
+      `Cannot print the receipt: ${reason}. The event was ${known} at sequence ${globalSequence}`,
+      { facts: { eventId, globalSequence, replayed }, cause: error },
+    );
+  }
+}
+
+function describe({ eventId, globalSequence, clock, replayed }: Receipt): string {
+  return `${eventId} sequence ${globalSequence} clock ${clock}${
+    replayed ? " (known already)" : ""
+  }`;
 }
 
 async function payloadText(host: Host, argument: string | undefined): Promise<string> {
@@ -128,8 +152,11 @@ async function payloadText(host: Host, argument: string | undefined): Promise<st
 
 function parsePayload(text: string): unknown {
   try {
-    return payloadFromJson(JSON.parse(text));
+    return payloadFromJson(parseJson(text));
   } catch (error) {
+    if (error instanceof LossyNumberError) {
+      throw usageError(`Cannot keep the payload as it is: ${error.message}`);
+    }
     const reason = error instanceof Error ? error.message : String(error);
     throw usageError(
       `Cannot read the payload as JSON: ${reason}; in a shell, quote it: '{"total": 12}'`,

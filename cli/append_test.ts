@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { Receipt, Store, verifyReceipt } from "../mod.ts";
 import { inTempDir, parseLines, runHere } from "../tests/command.ts";
@@ -102,12 +103,72 @@ test("append --expect exits with 4 when the entity has moved on, and writes noth
   });
 });
 
-test("append --key changes nothing the second time, and prints the first receipt", async () => {
+test("append --key changes nothing the second time, and prints the first receipt as known", async () => {
   await inTempDir(async (dir) => {
     const first = await runHere(["append", dir, ...EVENT, "--key", "k", "--json", "1"]);
     const second = await runHere(["append", dir, ...EVENT, "--key", "k", "--json", "2"]);
     assert.equal(second.code, 0);
-    assert.equal(second.out, first.out);
+    assert.deepEqual(JSON.parse(second.out), { ...JSON.parse(first.out), replayed: true });
+    assert.equal(JSON.parse(first.out).replayed, false);
+    const text = await runHere(["append", dir, ...EVENT, "--key", "k", "3"]);
+    assert.match(text.out, /^[0-9a-f-]{36} sequence 1 clock 0 \(known already\)\n$/);
+    using store = Store.openReadOnly(dir);
+    assert.equal(store.query({ entity: "order:1" }).length, 1);
+  });
+});
+
+// The condition was only looked at when the journal had been begun. Nothing is made for it now.
+test("append --expect with a clock conflicts where there is no journal, and begins none", async () => {
+  await inTempDir(async (dir) => {
+    const journal = `${dir}/journal`;
+    const args = ["append", journal, ...EVENT, "--expect", "3", "1"];
+    const text = await runHere(args);
+    assert.equal(text.code, 4);
+    assert.equal(
+      text.err,
+      'batpak: Cannot append an event after clock 3 of "order:1": it has no event\n',
+    );
+    const json = await runHere([...args, "--json"]);
+    assert.equal(json.code, 4);
+    const { code, conflict } = JSON.parse(json.err).error;
+    assert.equal(code, "CLOCK_CONFLICT");
+    assert.deepEqual(conflict, { entity: "order:1", lane: 0, expected: 3, actual: "none" });
+    assert.equal(existsSync(journal), false);
+  });
+});
+
+test("append refuses a number that would change, names it and the remedy, and begins no journal", async () => {
+  await inTempDir(async (dir) => {
+    const journal = `${dir}/journal`;
+    const { code, err } = await runHere(["append", journal, ...EVENT, '{"id":9007199254740993}']);
+    assert.equal(code, 2);
+    assert.match(
+      err,
+      /9007199254740993 would be .*740992; write \{"\$bigint":"9007199254740993"\}/,
+    );
+    assert.doesNotMatch(err, /in a shell/);
+    assert.equal((await runHere(["append", journal, ...EVENT, "1e400"])).code, 2);
+    assert.equal(existsSync(journal), false);
+  });
+});
+
+test("append says where the event is when its receipt cannot be printed", async () => {
+  await inTempDir(async (dir) => {
+    const writeOut = () => {
+      throw new Error("ENOSPC: no space left on device");
+    };
+    const args = ["append", dir, ...EVENT, "--key", "k"];
+    const text = await runHere([...args, "1"], { host: { writeOut } });
+    assert.equal(text.code, 1);
+    assert.match(
+      text.err,
+      /Cannot print the receipt: ENOSPC.*\. The event was appended at sequence 1$/m,
+    );
+    const json = await runHere([...args, "--json", "1"], { host: { writeOut } });
+    assert.equal(json.code, 1);
+    const { error } = parseLines(json.err).at(-1) as { error: Record<string, unknown> };
+    const { code, globalSequence, replayed } = error;
+    assert.deepEqual([code, globalSequence, replayed], ["OUTPUT", 1, true]);
     using store = Store.openReadOnly(dir);
     assert.equal(store.query({ entity: "order:1" }).length, 1);
   });

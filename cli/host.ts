@@ -83,7 +83,9 @@ export function processHost(): Host {
       try {
         writeAll(STDOUT, text);
       } catch (error) {
-        if (codeOf(error) === "EPIPE") throw new OutputClosedError("standard output is closed");
+        if (CLOSED_CODES.has(codeOf(error))) {
+          throw new OutputClosedError("standard output is closed");
+        }
         throw error;
       }
     },
@@ -91,7 +93,7 @@ export function processHost(): Host {
       try {
         writeAll(STDERR, text);
       } catch (error) {
-        if (codeOf(error) !== "EPIPE") throw error;
+        if (!CLOSED_CODES.has(codeOf(error))) throw error;
       }
     },
     openInput,
@@ -209,6 +211,9 @@ function catchInterrupt(): Interrupt {
     },
   };
 }
+
+/** What a write says when nobody reads any more: a pipe's word for it, and a socket's. */
+const CLOSED_CODES: ReadonlySet<unknown> = new Set(["EPIPE", "ECONNRESET"]);
 
 function codeOf(error: unknown): unknown {
   return (error as { code?: unknown } | null)?.code;

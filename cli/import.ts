@@ -2,7 +2,7 @@
  * `batpak import`: events from NDJSON, a group of lines at a time; see `importer.ts` for the groups.
  *
  * The store is synchronous. Between groups the loop lets the system's signals in: Ctrl-C ends the
- * import behind a whole group and a clean close, and the report says behind which line.
+ * import after a whole group and a clean close, and the report says after which line.
  *
  * @module
  */
@@ -124,7 +124,7 @@ function describeFailure(error: unknown, importer: Importer): unknown {
   const cause = blamed?.cause ?? error;
   const { code, message: reason, ...facts } = errorToJson(cause);
   const what = blamed === undefined
-    ? `Cannot go on behind line ${formatCount(lines)}: ${reason}`
+    ? `Cannot go on after line ${formatCount(lines)}: ${reason}`
     : `Cannot import line ${blamed.line}: ${reason}`;
   const lost = blamed === undefined || blamed.groupEnd === lines + 1
     ? "Nothing of it was written"

@@ -19,6 +19,7 @@
  * @module
  */
 import { type BatchItem, EventKind } from "../mod.ts";
+import { LossyNumberError, parseJson } from "./json_text.ts";
 import { payloadFromJson } from "./payload_json.ts";
 
 /** A line is not an event. Its `cause` is the error of the store, when that is who refuses it. */
@@ -89,8 +90,9 @@ function decodeText(bytes: Uint8Array): string {
 function parseObject(text: string): Fields {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (error) {
+    if (error instanceof LossyNumberError) throw new LineError(error.message);
     throw new LineError(`it is not JSON: ${messageOf(error)}`);
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {

@@ -69,6 +69,13 @@ test("import stores every field of a line", async () => {
 test("import refuses a bad line, names it, and writes nothing of its group", async () => {
   const cases: [string, string, RegExp][] = [
     ['{"entity":', "BAD_LINE", /it is not JSON/],
+    ['{"entity" 1}', "BAD_LINE", /it is not JSON: (?!JSON|.*column)/],
+    [
+      '{"entity":"e","scope":"s","payload":{"id":9007199254740993}}',
+      "BAD_LINE",
+      /^the number 9007199254740993 would be .*; write \{"\$bigint":"9007199254740993"\} to keep it$/,
+    ],
+    ['{"entity":"e","scope":"s","payload":1e400}', "BAD_LINE", /1e400 would be stored as Infinity/],
     ["[1]", "BAD_LINE", /it is not a JSON object/],
     [line(0, { paylod: 1 }), "BAD_LINE", /there is no field "paylod"; there are entity, scope/],
     ['{"entity":"e","scope":"s"}', "BAD_LINE", /the field "payload" is missing/],

@@ -25,6 +25,16 @@ export function openForReading(dir: string): ReadOnlyStore {
   }
 }
 
+/** Whether there is a journal. One that cannot be read is one: opening it says why. */
+export function isJournal(dir: string): boolean {
+  try {
+    Store.openReadOnly(dir).close();
+  } catch (error) {
+    return !(error instanceof JournalNotFoundError);
+  }
+  return true;
+}
+
 /** Opens a journal for writing, begins one when there is none, and says what else it did. */
 export function openForWriting(dir: string, output: Output, options: StoreOptions = {}): Store {
   const store = Store.open(dir, {
@@ -42,9 +52,12 @@ export function openForWriting(dir: string, output: Output, options: StoreOption
   }
   for (const repair of repairs) {
     const { segmentId, offset, size, reason, quarantine } = repair;
+    const kept = quarantine === ""
+      ? "nothing was kept, because the file was empty or held only zeros"
+      : `they are kept in ${quarantine}`;
     output.note(
       `batpak: repaired the end of segment ${segmentId}: ${formatBytes(size)} from offset ` +
-        `${offset} were cut (${reason}); they are kept in ${quarantine}`,
+        `${offset} were cut (${reason}); ${kept}`,
       { note: "repaired", ...repair },
     );
   }

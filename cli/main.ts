@@ -24,6 +24,8 @@ import { addTailCommand } from "./tail.ts";
 import { addVerifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
 
+export type { Host, Input, Interrupt } from "./host.ts";
+
 /** Runs the command line of `host` to its end and returns the exit code. */
 export async function runCli(host: Host): Promise<number> {
   const options = host.args.slice(0, endOfOptions(host.args));
@@ -70,7 +72,7 @@ function newProgram(session: Session): Command {
     .usage("<command> <dir> [options]")
     .version(VERSION, "--version", "print the version")
     .helpOption("-h, --help", "say what a command takes")
-    .helpCommand(false)
+    .helpCommand("help [command]", "say what a command takes")
     .addHelpText("after", AFTER_HELP)
     .exitOverride()
     .configureOutput({
@@ -95,7 +97,7 @@ function newProgram(session: Session): Command {
 function messageOf(error: CommanderError): string {
   // It answers a line without a command with its help, which is no message.
   if (error.code === "commander.help") {
-    return "Cannot tell what to do: name a command";
+    return 'Cannot tell what to do: name a command; "batpak help" lists them';
   }
   const message = error.message.replace(/^error: /, "").replace(/\.$/, "");
   // A suggestion stands on a line of its own.

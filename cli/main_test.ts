@@ -24,6 +24,16 @@ test("batpak --help names every command and every exit code", async () => {
   );
 });
 
+test("batpak help prints the help, of a command too, and exits with 0", async () => {
+  assert.deepEqual(await runHere(["help"]), await runHere(["--help"]));
+  for (const name of COMMANDS) {
+    const ran = await runHere(["help", name]);
+    assert.deepEqual(ran, await runHere([name, "--help"]));
+    assert.equal(ran.code, 0);
+  }
+  assert.equal((await runHere(["help", "frobnicate"])).code, 2);
+});
+
 test("every command has its own --help, and knows --json", async () => {
   for (const name of COMMANDS) {
     const { code, out } = await runHere([name, "--help"]);
@@ -59,6 +69,7 @@ test("a wrong command line exits with 2, names the flag, and touches nothing", a
       [["get", journal, "x"], /argument 'id'.* UUID/],
       [["query", journal, "--kind", "F:001", "--category", "F"], /cannot be used with/],
       [["query", journal, "--category", "G"], /'--category .* hexadecimal digit/],
+      [["query", journal, "--entity", ""], /'--entity <prefix>' .* is empty/],
       [["query", journal, "--limit", "many"], /'--limit .* whole number/],
       [["walk", journal, "x", "--causes", "--effects"], /UUID|cannot be used with/],
       [["tail", journal, "-n", "x"], /'-n, --lines .* whole number/],

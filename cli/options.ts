@@ -113,6 +113,7 @@ export function collectTag(text: string, tags: readonly string[] = []): readonly
 }
 
 function prefix(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It is empty; leave it out to select them all.");
   checked(() => Region.entity(text));
   return text;
 }

@@ -48,7 +48,7 @@ export function addQueryCommand(program: Command, session: Session): void {
     .description("Prints the events that pass all filters, oldest first, each as one line of JSON.")
     .argument("<dir>", "the journal's directory");
   addFilterOptions(command)
-    .option("--after <sequence>", "only events behind this place in the journal", sequenceOf)
+    .option("--after <sequence>", "only events after this place in the journal", sequenceOf)
     .option("--limit <count>", "at most so many", sequenceOf)
     .option("--reverse", "newest first");
   addJsonOption(command).action((dir: string, flags: QueryFlags) => {

@@ -20,7 +20,7 @@ export function addRepairCommand(program: Command, session: Session): void {
     .command("repair")
     .summary("cut what a crash left at the end")
     .description(
-      "Cuts what a crash left behind the last whole event, as every writer does when it opens, and " +
+      "Cuts what a crash left after the last whole event, as every writer does when it opens, and " +
         "keeps the cut bytes in quarantine/. Damage that sound events follow is refused with exit code " +
         "3, and nothing is changed, unless --cut-at-damage is given. Damage in an older segment is " +
         "never cut.",
@@ -28,7 +28,7 @@ export function addRepairCommand(program: Command, session: Session): void {
     .argument("<dir>", "the journal's directory")
     .option(
       "--cut-at-damage",
-      "give up the events behind the damage in the newest segment, acknowledged or not",
+      "give up the events after the damage in the newest segment, acknowledged or not",
     );
   addJsonOption(command).action((dir: string, { cutAtDamage }: { cutAtDamage?: boolean }) => {
     assertJournal(dir);
@@ -60,7 +60,7 @@ function openForRepair(dir: string, output: Output, tailPolicy: TailPolicy): Sto
     throw new CommandError(
       code,
       `${message}. Nothing was changed; "batpak verify" lists all damage, and in the newest ` +
-        "segment --cut-at-damage gives up the events behind it",
+        "segment --cut-at-damage gives up the events after it",
       { facts, exitCode: ExitCode.DAMAGE, cause: error },
     );
   }

@@ -39,6 +39,21 @@ test("repair cuts a torn tail and says what it cut", async () => {
   });
 });
 
+// The note said that the bytes "are kept in", and then nothing.
+test("a repair that kept nothing says so", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    writeFileSync(`${dir}/000002.fbat`, "");
+    const { code, err } = await runHere(["repair", dir]);
+    assert.equal(code, 0);
+    assert.match(
+      err,
+      /end of segment 2: 0 bytes .*; nothing was kept, because the file was empty/m,
+    );
+    assert.doesNotMatch(err, /kept in/);
+  });
+});
+
 test("repair refuses damage that sound events follow, until it is told to give them up", async () => {
   await inTempDir(async (dir) => {
     const receipts = fill(dir);

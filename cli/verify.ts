@@ -21,7 +21,7 @@ export function addVerifyCommand(program: Command, session: Session): void {
     .description(
       "Reads the whole journal, changes nothing, and prints each finding with its segment, offset and " +
         "reason. Exits with 3 when the journal is damaged, and with 1 when there is no damage but files " +
-        "that only a newer batpak can check. An end cut short by a crash is reported too, but is no " +
+        "that could not be read, or that only a newer batpak can check. An end cut short by a crash is reported too, but is no " +
         "damage: the next open for writing repairs it.",
     )
     .argument("<dir>", "the journal's directory");
@@ -29,7 +29,7 @@ export function addVerifyCommand(program: Command, session: Session): void {
     const { host, output } = session;
     const report = verify(host, dir);
     if (!report.intact) {
-      session.exitCode = isFromFuture(report) ? ExitCode.FAILURE : ExitCode.DAMAGE;
+      session.exitCode = isUndecided(report) ? ExitCode.FAILURE : ExitCode.DAMAGE;
     }
     if (output.json) {
       output.record(report);
@@ -60,25 +60,43 @@ function verify(host: Host, dir: string): VerifyReport {
   return report;
 }
 
-/** Whether nothing speaks of damage, and only a newer program can say more. */
-function isFromFuture({ intact, findings }: VerifyReport): boolean {
-  return !intact && findings.every(({ type }) => type === "future" || type === "tail");
+/** Whether nothing speaks of damage, and there are files that nobody has looked into. */
+function isUndecided({ intact, findings, findingCount }: VerifyReport): boolean {
+  return !intact && findings.length === findingCount &&
+    findings.every((finding) =>
+      finding.type === "future" || finding.type === "tail" || isUnreadable(finding)
+    );
 }
+
+/** The system refused to read the file, which says nothing about its bytes. */
+function isUnreadable({ type, reason }: Finding): boolean {
+  return type === "file" && UNREADABLE.test(reason);
+}
+
+/** How an `IoFault` begins that is about the right to read, the disk, or too many open files. */
+const UNREADABLE = /^Cannot .*": (?:EACCES|EPERM|EIO|EBUSY|EMFILE|ENFILE)\b/s;
 
 function describeFinding({ file, offset, type, reason, globalSequence }: Finding): string {
   const event = globalSequence === undefined ? "" : ` (event at sequence ${globalSequence})`;
   return `${file}, offset ${offset}, ${type}: ${reason}${event}`;
 }
 
-function describeReport(report: VerifyReport): string {
+/** The last line for people. */
+export function describeReport(report: VerifyReport): string {
   const { intact, events, segments, chains, bytes, erased, findings, findingCount } = report;
   const read = `${plural(events, "event")} in ${plural(segments, "segment")} and ` +
     `${plural(chains, "chain")}, ${formatBytes(bytes)}` +
     (erased === 0 ? "" : `, ${formatCount(erased)} erased`);
-  if (isFromFuture(report)) {
-    const count = findings.filter(({ type }) => type === "future").length;
-    return `No damage found, but a newer batpak wrote ${plural(count, "file")}: upgrade to check ` +
-      `${count === 1 ? "it" : "them"}. Read ${read}`;
+  if (isUndecided(report)) {
+    const unreadable = findings.filter(isUnreadable).length;
+    const future = findings.filter(({ type }) => type === "future").length;
+    const reasons: string[] = [];
+    if (unreadable > 0) reasons.push(`${plural(unreadable, "file")} could not be read`);
+    if (future > 0) {
+      const them = future === 1 ? "it" : "them";
+      reasons.push(`a newer batpak wrote ${plural(future, "file")}: upgrade to check ${them}`);
+    }
+    return `No damage found, but ${reasons.join(", and ")}. Read ${read}`;
   }
   if (!intact) return `DAMAGED: ${plural(findingCount, "finding")}. Read ${read}`;
   return findingCount === 0

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
-import { EventKind, Store } from "../mod.ts";
+import { EventKind, type Finding, Store, type VerifyReport } from "../mod.ts";
 import { flipBit, inTempDir, runHere, runProcess, segmentPath } from "../tests/command.ts";
+import { describeReport } from "./verify.ts";
 
 function fill(dir: string, count = 10) {
   using store = Store.open(dir);
@@ -103,6 +105,49 @@ test("verify says how many files it could not check", async () => {
     const { code, out } = await runHere(["verify", dir]);
     assert.equal(code, 1);
     assert.match(out, /a newer batpak wrote 2 files: upgrade to check them\. Read 0 events/);
+  });
+});
+
+// A file that we may not read was called damaged.
+test("verify cries no damage over a file that could not be read", async () => {
+  const unreadable: Finding = {
+    type: "file",
+    file: "000001.fbat",
+    segmentId: 1,
+    offset: 0,
+    reason: 'Cannot open "journal/000001.fbat": EACCES (permission denied)',
+  };
+  const report: VerifyReport = {
+    intact: false,
+    storeId: undefined,
+    segments: 1,
+    events: 0,
+    erased: 0,
+    chains: 0,
+    bytes: 0,
+    findings: [unreadable],
+    findingCount: 1,
+  };
+  assert.match(describeReport(report), /^No damage found, but 1 file could not be read\. Read 0/);
+  const future: Finding = { ...unreadable, type: "future", reason: "from a newer program" };
+  assert.match(
+    describeReport({ ...report, findings: [unreadable, future], findingCount: 2 }),
+    /^No damage found, but 1 file could not be read, and a newer batpak wrote 1 file: upgrade/,
+  );
+  for (const reason of ["it is not a regular file", 'Cannot use "x": ELOOP (a link)']) {
+    const findings = [unreadable, { ...unreadable, reason }];
+    assert.match(describeReport({ ...report, findings, findingCount: 2 }), /^DAMAGED: 2 findings/);
+  }
+  assert.match(describeReport({ ...report, findingCount: 2 }), /^DAMAGED/, "one is not shown");
+
+  await inTempDir(async (dir) => {
+    fill(dir);
+    chmodSync(segmentPath(dir), 0o000);
+    const { code, out } = await runHere(["verify", dir]);
+    // Root may read everything.
+    const isRoot = process.getuid?.() === 0;
+    assert.equal(code, isRoot ? 0 : 1);
+    assert.match(out, isRoot ? /^Intact/m : /^No damage found, but 1 file could not be read/m);
   });
 });
 
