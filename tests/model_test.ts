@@ -426,12 +426,19 @@ const powerCuts = fc.record({
       ? durable.offset + durable.size
       : store.query().find(({ position }) => position.segmentId === last.segmentId)!.position
         .offset;
-    const cut = start + Math.round(part * (end - start));
     const file = fs.open(name, "write");
-    file.resize(cut);
-    if (rest === "zeros") file.resize(cut + 1000);
+    const before = new Uint8Array(end);
+    file.readAt(before, 0, end, 0);
+    const cutAt = start + Math.round(part * (end - start));
+    file.resize(cutAt);
+    if (rest === "zeros") file.resize(cutAt + 1000);
     if (rest === "rubbish") file.append(Uint8Array.from({ length: 50 }, (_, i) => i * 37 + 11));
+    const after = new Uint8Array(file.size());
+    file.readAt(after, 0, after.byteLength, 0);
     file.close();
+    // What is left may happen to be what was there: an event that ends in zeros loses nothing to zeros.
+    let cut = cutAt;
+    while (cut < end && cut < after.byteLength && after[cut] === before[cut]) cut++;
 
     const keptEnd = model.events.findIndex(({ globalSequence, groupEnd }) => {
       if (globalSequence < store.durableSequence) return false;
