@@ -124,7 +124,16 @@ export abstract class NodeFs implements StoreFs {
     } catch (error) {
       throw faultFrom(error, "createDirAll", path);
     }
-    for (const directory of above) this.syncDir(directory);
+    for (const directory of above) {
+      try {
+        this.syncDir(directory);
+      } catch (error) {
+        // A directory that may be written and not read: whoever made it so knows why.
+        if (!(error instanceof IoFault && (error.code === "EACCES" || error.code === "EPERM"))) {
+          throw error;
+        }
+      }
+    }
   }
 
   /** Makes a directory and its parents. */
