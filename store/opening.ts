@@ -10,6 +10,7 @@
 
 import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
 import { isStagedName } from "../platform/staged_file.ts";
+import { assert } from "./assert.ts";
 import {
   CorruptionError,
   FutureVersionError,
@@ -17,7 +18,6 @@ import {
   JournalNotFoundError,
 } from "./errors.ts";
 import type { EventRegistry } from "./event_definition.ts";
-import { assert } from "./assert.ts";
 import { EventIndex } from "./event_index.ts";
 import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
@@ -101,22 +101,29 @@ export function openForWriting(
   // A crash between a rename and the sync of its directory leaves names that are not durable yet.
   fs.syncDir(dir);
   const writer = new SegmentWriter({ fs, dir, log, syncMode: options.syncMode });
-  if (log.segments.length === 0) {
-    writer.begin({
-      storeId,
-      segmentId: 1,
-      createdNs: BigInt(nowUs) * 1000n,
-      firstSequence: 0,
-      previousSize: 0,
-      previousHash: NO_HASH,
-    });
-  }
-  // The segments come first: store.meta without one means that they have been lost.
-  if (known === undefined) {
-    if (index.count > 0) {
-      oddities.push(`${STORE_META_NAME} was missing; it has been written again from the segments`);
+  try {
+    if (log.segments.length === 0) {
+      writer.begin({
+        storeId,
+        segmentId: 1,
+        createdNs: BigInt(nowUs) * 1000n,
+        firstSequence: 0,
+        previousSize: 0,
+        previousHash: NO_HASH,
+      });
     }
-    fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
+    // The segments come first: store.meta without one means that they have been lost.
+    if (known === undefined) {
+      if (index.count > 0) {
+        oddities.push(
+          `${STORE_META_NAME} was missing; it has been written again from the segments`,
+        );
+      }
+      fs.publish(`${dir}/${STORE_META_NAME}`, encodeStoreMeta({ storeId, createdUs: nowUs }));
+    }
+  } catch (error) {
+    writer.release();
+    throw error;
   }
   const { lastTimestampUs } = loader;
   return {

@@ -14,7 +14,8 @@ import {
   readStoreId,
   refuseUnlessIntact,
 } from "./opening.ts";
-import { type JournalLoader, withIo } from "./recovery.ts";
+import { withIo } from "./io.ts";
+import type { JournalLoader } from "./recovery.ts";
 import {
   assertDir,
   type ReadOptions,

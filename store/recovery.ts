@@ -2,8 +2,8 @@
  * Reading a journal back from its segments, and repairing its end.
  *
  * {@linkcode JournalLoader} walks the segments in order and gives each whole group of frames to the
- * index. It is used three ways: once, by the writer, under the lock; again and again, by a reader
- * beside a live writer; and by neither to change a byte.
+ * index: once for the writer, under the lock, and again and again for a reader beside a live writer. It
+ * changes nothing.
  *
  * Only {@linkcode repairEnd} writes, and only the writer calls it. It tells two things apart:
  *
@@ -18,8 +18,8 @@
  */
 
 import { crc32 } from "../platform/checksum.ts";
-import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
-import { CorruptionError, FutureVersionError, StoreIoError } from "./errors.ts";
+import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
 import type { EventIndex } from "./event_index.ts";
 import {
@@ -687,14 +687,4 @@ function forEachBlock(
 /** Reads until `target` is full or the file ends, and says how much there was. */
 export function readFully(file: StoreFile, target: Uint8Array, position: number): number {
   return readRange(file, target, 0, target.byteLength, position);
-}
-
-/** Runs `action`, turning a file-system failure into a {@linkcode StoreIoError}. */
-export function withIo<T>(what: string, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    if (error instanceof IoFault) throw new StoreIoError(what, error);
-    throw error;
-  }
 }

@@ -1155,3 +1155,29 @@ test("a journal that has lost all its segments is refused, and never begun anew"
     );
   }
 });
+
+test("an open that fails halfway leaves no file open", () => {
+  // What went wrong: when store.meta could not be written, the segment just begun stayed open.
+  const fs = new MemoryFs();
+  let isOpen = 0;
+  const open = fs.open.bind(fs);
+  fs.open = (...args) => {
+    const file = open(...args);
+    const close = file.close.bind(file);
+    let closed = false;
+    isOpen++;
+    file.close = () => {
+      if (!closed) isOpen--;
+      closed = true;
+      close();
+    };
+    return file;
+  };
+  // The first publish is that of the segment, the second that of store.meta.
+  fs.failNext({ op: "rename", code: "EIO", nth: 2 });
+  assert.throws(() => openStore(fs), { name: "StoreIoError" });
+  assert.equal(fs.faultsFired, 1);
+  assert.equal(isOpen, 0);
+  openStore(fs).close();
+  assert.equal(isOpen, 0);
+});

@@ -61,7 +61,7 @@ import type { OpenReport } from "./open_report.ts";
 import { observe, type OpenedFacts, openForWriting } from "./opening.ts";
 import { ReadOnlyStore } from "./read_only_store.ts";
 import { Receipt } from "./receipt.ts";
-import { withIo } from "./recovery.ts";
+import { withIo } from "./io.ts";
 import { rowsOf } from "./region_query.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";

@@ -7,7 +7,7 @@
  * sequence, the clock, and that `prevHash` is the event hash of the event before it in its chain; for
  * each group, that it is whole; for each segment, that it follows the one before.
  *
- * What it can't see: a journal shortened by whole segments at its end, or one whose newest events were
+ * What it can't see: a journal whose end was cut off between two groups, or whose newest events were
  * replaced by others that fit. Against those there are receipts, kept elsewhere.
  *
  * @module
