@@ -17,6 +17,9 @@
  * | `cause`    |     4 | row + 1 of its cause, when that is in this journal       |
  * | `tagSet`   |     4 | where its tags stand in the tag arena, 0 for none        |
  * | `kind`     |     2 | raw kind                                                 |
+ * | `state`    |     1 | whether it still has its payload, and stands in queries  |
+ *
+ * The columns of a chunk share one buffer, so that a full chunk is saved, and read back, as it is.
  *
  * @module
  */
@@ -49,8 +52,19 @@ const FIRST_CHUNK_ROWS = 256;
 /** Says that there is no such row. */
 export const ROW_NONE: number = -1;
 
-/** The columns of up to 65,536 rows. */
+/** The event has its payload. */
+export const STATE_PRESENT = 0;
+/** The payload is gone; the event stays in every answer. */
+export const STATE_ERASED = 1;
+/** The payload is gone, and queries leave the event out. Its header still counts for everything else. */
+export const STATE_RETIRED = 2;
+
+/** Bytes of a row in all columns. */
+export const ROW_SIZE: number = ID_SIZE + 7 * 4 + 2 + 1;
+
+/** The columns of up to 65,536 rows, one behind the other in a buffer. */
 class Chunk {
+  readonly bytes: Uint8Array<ArrayBuffer>;
   readonly eventId: Uint8Array;
   readonly offset: Uint32Array;
   readonly chain: Uint32Array;
@@ -60,31 +74,48 @@ class Chunk {
   readonly cause: Uint32Array;
   readonly tagSet: Uint32Array;
   readonly kind: Uint16Array;
+  readonly state: Uint8Array;
 
-  constructor(readonly capacity: number, source?: Chunk) {
-    this.eventId = new Uint8Array(capacity * ID_SIZE);
-    this.offset = new Uint32Array(capacity);
-    this.chain = new Uint32Array(capacity);
-    this.scope = new Uint32Array(capacity);
-    this.clock = new Uint32Array(capacity);
-    this.previous = new Uint32Array(capacity);
-    this.cause = new Uint32Array(capacity);
-    this.tagSet = new Uint32Array(capacity);
-    this.kind = new Uint16Array(capacity);
-    if (source === undefined) return;
-    this.eventId.set(source.eventId);
-    this.offset.set(source.offset);
-    this.chain.set(source.chain);
-    this.scope.set(source.scope);
-    this.clock.set(source.clock);
-    this.previous.set(source.previous);
-    this.cause.set(source.cause);
-    this.tagSet.set(source.tagSet);
-    this.kind.set(source.kind);
+  constructor(
+    readonly capacity: number,
+    buffer: ArrayBuffer = new ArrayBuffer(capacity * ROW_SIZE),
+    start: number = 0,
+  ) {
+    let at = start;
+    const words = () => {
+      const column = new Uint32Array(buffer, at, capacity);
+      at += column.byteLength;
+      return column;
+    };
+    this.bytes = new Uint8Array(buffer, start, capacity * ROW_SIZE);
+    this.eventId = new Uint8Array(buffer, at, capacity * ID_SIZE);
+    at += this.eventId.byteLength;
+    this.offset = words();
+    this.chain = words();
+    this.scope = words();
+    this.clock = words();
+    this.previous = words();
+    this.cause = words();
+    this.tagSet = words();
+    this.kind = new Uint16Array(buffer, at, capacity);
+    at += this.kind.byteLength;
+    this.state = new Uint8Array(buffer, at, capacity);
   }
 
-  get memorySize(): number {
-    return this.capacity * (ID_SIZE + 7 * 4 + 2);
+  /** A chunk of another capacity with the first `rows` rows of this one. */
+  resized(capacity: number, rows: number): Chunk {
+    const target = new Chunk(capacity);
+    target.eventId.set(this.eventId.subarray(0, rows * ID_SIZE));
+    target.offset.set(this.offset.subarray(0, rows));
+    target.chain.set(this.chain.subarray(0, rows));
+    target.scope.set(this.scope.subarray(0, rows));
+    target.clock.set(this.clock.subarray(0, rows));
+    target.previous.set(this.previous.subarray(0, rows));
+    target.cause.set(this.cause.subarray(0, rows));
+    target.tagSet.set(this.tagSet.subarray(0, rows));
+    target.kind.set(this.kind.subarray(0, rows));
+    target.state.set(this.state.subarray(0, rows));
+    return target;
   }
 }
 
@@ -93,6 +124,7 @@ export class EventIndex {
   readonly #chunks: Chunk[] = [];
   #count = 0;
   #entityCount = 0;
+  #retiredCount = 0;
 
   /** Entities, scopes and tags as numbers. */
   readonly entities: Interner = new Interner();
@@ -113,6 +145,10 @@ export class EventIndex {
   #chainLane: Uint32Array = new Uint32Array(16);
   /** Row + 1 of the newest event, 0 for none. */
   #chainHead: Uint32Array = new Uint32Array(16);
+  /** Clock of the newest event, when there is one. */
+  #chainClock: Uint32Array = new Uint32Array(16);
+  /** 1 when the chain began before row 0, whether or not it has a row. */
+  #chainHasBase: Uint8Array = new Uint8Array(16);
   #chainHeadHash: Uint8Array = new Uint8Array(16 * HASH_SIZE);
   #headHashKnown: Uint8Array = new Uint8Array(16);
   /** Chain + 1 of each entity's lane 0. */
@@ -165,6 +201,38 @@ export class EventIndex {
     return chain < 0 ? ROW_NONE : this.#chainHead[chain] - 1;
   }
 
+  /** Whether a chain has an event, here or before row 0. */
+  hasHead(chain: number): boolean {
+    return chain >= 0 && (this.#chainHead[chain] !== 0 || this.#chainHasBase[chain] === 1);
+  }
+
+  /** Clock of the newest event of a chain that {@linkcode hasHead}. */
+  headClockOf(chain: number): number {
+    return this.#chainClock[chain];
+  }
+
+  /**
+   * Says that a chain's newest event stands before row 0: the journal has been pruned up to there. The
+   * chain goes on from its clock and hash.
+   */
+  addBaseChain(
+    head: {
+      readonly entity: Uint8Array;
+      readonly lane: number;
+      readonly clock: number;
+      readonly eventHash: Uint8Array;
+    },
+  ): void {
+    assert(this.#count === 0, "what stands before row 0 is known before any row");
+    const { entity: name, lane, clock, eventHash } = head;
+    let entity = this.entities.find(name, 0, name.byteLength);
+    if (entity === NAME_UNKNOWN) entity = this.entities.add(name, 0, name.byteLength);
+    const chain = this.#internChain(entity, lane);
+    this.#chainHasBase[chain] = 1;
+    this.#chainClock[chain] = clock;
+    this.setHeadHash(chain, eventHash);
+  }
+
   /** All head hashes; a chain's begins at `chain * HASH_SIZE`, when it is known. */
   get headHashes(): Uint8Array {
     return this.#chainHeadHash;
@@ -204,7 +272,7 @@ export class EventIndex {
       chunk = new Chunk(row === 0 ? FIRST_CHUNK_ROWS : CHUNK_ROWS);
       this.#chunks.push(chunk);
     } else if (row === chunk.capacity) {
-      chunk = new Chunk(Math.min(CHUNK_ROWS, chunk.capacity * 4), chunk);
+      chunk = chunk.resized(Math.min(CHUNK_ROWS, chunk.capacity * 4), row);
       this.#chunks[0] = chunk;
     }
     const at = row & CHUNK_MASK;
@@ -225,7 +293,7 @@ export class EventIndex {
     chunk.offset[at] = offset;
     chunk.chain[at] = chain;
     chunk.scope[at] = scope;
-    chunk.clock[at] = clockOf(bytes, body);
+    chunk.clock[at] = this.#chainClock[chain] = clockOf(bytes, body);
     chunk.previous[at] = this.#chainHead[chain];
     chunk.cause[at] = this.#causeOf(bytes, body + CAUSATION_ID_OFFSET);
     chunk.tagSet[at] = this.#addTags(bytes, body, row);
@@ -281,6 +349,35 @@ export class EventIndex {
     return (row & CHUNK_MASK) * ID_SIZE;
   }
 
+  /** Whether a row's event has its payload: `STATE_PRESENT`, `STATE_ERASED` or `STATE_RETIRED`. */
+  stateOf(row: number): number {
+    return this.#chunks[row >>> CHUNK_SHIFT].state[row & CHUNK_MASK];
+  }
+
+  /** Says that a row's event has lost its payload. */
+  setState(row: number, state: number): void {
+    const chunk = this.#chunks[row >>> CHUNK_SHIFT];
+    const at = row & CHUNK_MASK;
+    if (chunk.state[at] === STATE_RETIRED) this.#retiredCount--;
+    if (state === STATE_RETIRED) this.#retiredCount++;
+    chunk.state[at] = state;
+  }
+
+  /** How many rows queries leave out. */
+  get retiredCount(): number {
+    return this.#retiredCount;
+  }
+
+  /** Whether queries leave a row out. */
+  isRetired(row: number): boolean {
+    return this.#retiredCount > 0 && this.stateOf(row) === STATE_RETIRED;
+  }
+
+  /** Says that a row's frame stands elsewhere now. */
+  moveFrame(row: number, offset: number): void {
+    this.#chunks[row >>> CHUNK_SHIFT].offset[row & CHUNK_MASK] = offset;
+  }
+
   /** Whether a row bears every one of these tag numbers. */
   hasTags(row: number, tags: readonly number[]): boolean {
     const set = this.#chunks[row >>> CHUNK_SHIFT].tagSet[row & CHUNK_MASK];
@@ -329,10 +426,10 @@ export class EventIndex {
 
   /** Bytes of memory in the typed arrays. */
   get memorySize(): number {
-    let size = this.#chainEntity.byteLength * 3 + this.#chainHeadHash.byteLength +
+    let size = this.#chainEntity.byteLength * 4 + this.#chainHeadHash.byteLength +
       this.#mainChain.byteLength + this.#tagArena.byteLength + (this.#idTable?.byteLength ?? 0) +
       (this.#effects?.lists.memorySize ?? 0) + this.namespaces.memorySize;
-    for (const chunk of this.#chunks) size += chunk.memorySize;
+    for (const chunk of this.#chunks) size += chunk.bytes.byteLength;
     for (const names of [this.entities, this.scopes, this.tags]) size += names.memorySize;
     for (const lists of [this.byEntity, this.byScope, this.byTag, this.byKind]) {
       size += lists.memorySize;
@@ -348,6 +445,10 @@ export class EventIndex {
       this.#chainEntity = grown(this.#chainEntity);
       this.#chainLane = grown(this.#chainLane);
       this.#chainHead = grown(this.#chainHead);
+      this.#chainClock = grown(this.#chainClock);
+      const hasBase = new Uint8Array(this.#chainEntity.length);
+      hasBase.set(this.#chainHasBase);
+      this.#chainHasBase = hasBase;
       const hashes = new Uint8Array(this.#chainEntity.length * HASH_SIZE);
       hashes.set(this.#chainHeadHash);
       this.#chainHeadHash = hashes;

@@ -210,7 +210,8 @@ export abstract class JournalReader {
     const number = findName(index.entities, entity);
     const rows = number === NAME_UNKNOWN ? [] : index.byEntity.rows(number, start, end, reverse);
     const isWanted = (row: number) =>
-      lane === undefined || index.laneOf(index.chainOf(row)) === lane;
+      !index.isRetired(row) &&
+      (lane === undefined || index.laneOf(index.chainOf(row)) === lane);
     return eventsOf(this.source, rows, isWanted, limit);
   }
 
@@ -290,7 +291,13 @@ export abstract class JournalReader {
       ancestors.push(event);
       child = event;
       row = index.previousOf(row);
-      if (row === ROW_NONE) return end({ type: "ReachedGenesis" });
+      if (row === ROW_NONE) {
+        return end(
+          child.clock === 0
+            ? { type: "ReachedGenesis" }
+            : { type: "MissingParent", child: child.eventId },
+        );
+      }
     }
     return end({ type: "LimitReached" });
   }

@@ -438,8 +438,8 @@ export class JournalLoader {
       this.#refuse(segment, offset, "the event is older than the one before");
     }
     const lane = laneOf(bytes, body);
-    const head = entity === NAME_UNKNOWN ? -1 : index.headOf(index.findChain(entity, lane));
-    let expected = head < 0 ? 0 : index.clockOf(head) + 1;
+    const known = entity === NAME_UNKNOWN ? -1 : index.findChain(entity, lane);
+    let expected = index.hasHead(known) ? index.headClockOf(known) + 1 : 0;
     const clock = clockOf(bytes, body);
     if (clocks !== undefined) {
       const chain = `${lane} ${readUtf8(bytes, body + ENTITY_OFFSET, entitySize)}`;

@@ -17,6 +17,8 @@ export interface RowRange {
   readonly end: number;
   /** Newest first. */
   readonly reverse?: boolean;
+  /** Also rows that queries leave out: what a condition of an append has to see. */
+  readonly includeRetired?: boolean;
 }
 
 /** A list of candidates, or all rows. */
@@ -35,7 +37,7 @@ export function* rowsOf(
   region: Region,
   range: RowRange,
 ): IterableIterator<number> {
-  const filter = compile(index, region);
+  const filter = compile(index, region, range.includeRetired === true);
   if (filter === undefined) return;
   const candidates = cheapest(filter.candidates, range);
   if (candidates.type === "none") return;
@@ -59,7 +61,11 @@ interface CompiledRegion {
 }
 
 /** Turns names into numbers once; `undefined` when a name nobody uses makes the region empty. */
-function compile(index: EventIndex, region: Region): CompiledRegion | undefined {
+function compile(
+  index: EventIndex,
+  region: Region,
+  includeRetired: boolean,
+): CompiledRegion | undefined {
   const candidates: Candidates[] = [];
   const { entityPrefix, scope, fact, clockRange, lane, tags } = region;
   const single = (lists: EventIndex["byEntity"], list: number): Candidates => ({
@@ -118,6 +124,7 @@ function compile(index: EventIndex, region: Region): CompiledRegion | undefined 
   }
 
   const matches = (row: number): boolean => {
+    if (!includeRetired && index.isRetired(row)) return false;
     const chain = index.chainOf(row);
     if (entities !== undefined && !entities.has(index.entityOf(chain))) return false;
     if (lane !== undefined && index.laneOf(chain) !== lane) return false;

@@ -445,16 +445,15 @@ export class Store extends JournalReader {
   #commit(draft: AppendDraft, durable: boolean): Receipt {
     const { index } = this.source;
     const chain = this.#chainOf(draft);
-    const head = index.headOf(chain);
     const { expectedClock } = draft;
     if (expectedClock !== undefined) {
-      const actual = head === ROW_NONE ? "none" : index.clockOf(head);
+      const actual = index.hasHead(chain) ? index.headClockOf(chain) : "none";
       if (actual !== expectedClock) {
         const { entity, lane } = draft;
         throw new ClockConflictError({ entity, lane, expected: expectedClock, actual });
       }
     }
-    this.#continueChain(draft, chain, head);
+    this.#continueChain(draft, chain);
     const timestampUs = this.#now();
     this.#stamp(draft, this.source.firstSequence + index.count, timestampUs, 0);
     this.#rollWhenFull();
@@ -545,7 +544,7 @@ export class Store extends JournalReader {
         const chain = this.#chainOf(draft);
         const key = chain >= 0 ? chain : `${draft.lane} ${draft.entity}`;
         const previous = heads.get(key);
-        if (previous === undefined) this.#continueChain(draft, chain, index.headOf(chain));
+        if (previous === undefined) this.#continueChain(draft, chain);
         else this.#followDraft(draft, previous);
         heads.set(key, draft);
       } catch (error) {
@@ -587,18 +586,18 @@ export class Store extends JournalReader {
   }
 
   /** Puts a draft behind the newest event of its chain. */
-  #continueChain(draft: AppendDraft, chain: number, head: number): void {
+  #continueChain(draft: AppendDraft, chain: number): void {
     const { index, log } = this.source;
-    if (head === ROW_NONE) {
+    if (!index.hasHead(chain)) {
       draft.clock = 0;
       draft.prevHash = NO_HASH;
       draft.prevHashStart = 0;
       return;
     }
-    const clock = index.clockOf(head);
+    const clock = index.headClockOf(chain);
     if (clock >= CLOCK_MAX) throw new ClockOverflowError(draft.entity);
     if (!index.isHeadHashKnown(chain)) {
-      const body = log.readBody(head);
+      const body = log.readBody(index.headOf(chain));
       index.setHeadHash(chain, blake3(body.subarray(0, payloadStartOf(body, 0))));
     }
     draft.clock = clock + 1;
@@ -682,7 +681,8 @@ export class Store extends JournalReader {
     for (const { region, after } of conditions) {
       const start = after === undefined ? 0 : Math.max(0, after + 1 - firstSequence);
       let count = 0;
-      for (const row of rowsOf(index, region, { start, end: index.count })) {
+      const range = { start, end: index.count, includeRetired: true };
+      for (const row of rowsOf(index, region, range)) {
         rows.add(row);
         if (++count === CONFLICTS_MAX) break;
       }
