@@ -10,7 +10,6 @@
 
 import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
 import { isStagedName } from "../platform/staged_file.ts";
-import { assert } from "./assert.ts";
 import {
   CorruptionError,
   FutureVersionError,
@@ -23,7 +22,8 @@ import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
 import type { OpenReport } from "./open_report.ts";
 import { JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
-import { segmentIdOf, SegmentLog } from "./segment_log.ts";
+import { segmentIdOf, SegmentLog, segmentName } from "./segment_log.ts";
+import { settleCompaction } from "./segment_set.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import {
   decodeStoreMeta,
@@ -70,9 +70,10 @@ export function openForWriting(
 ): OpenedFacts {
   const { fs, clock, entropy } = options;
   const known = readStoreId(dir, options);
-  const { source, loader } = loadJournal(dir, options, known);
+  const { source, loader } = loadJournal(dir, options, known, true);
   const { index, log } = source;
   const stop = loader.load();
+  source.firstSequence = loader.firstSequence;
   if (options.chainVerification === "recompute" && log.segments.length > 0) {
     refuseUnlessIntact(dir, options);
   }
@@ -81,7 +82,7 @@ export function openForWriting(
   // Whatever can refuse the journal has had its say: from here on, things are changed.
   const { tailPolicy } = options;
   const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop, tailPolicy });
-  const oddities = tidy(fs, dir);
+  const oddities = [...settle(fs, dir, loader, log), ...tidy(fs, dir)];
 
   const ids = new IdGenerator(entropy);
   let storeId = loader.storeId;
@@ -140,6 +141,32 @@ export function openForWriting(
   };
 }
 
+/**
+ * Ends a compaction that was cut short, and removes what compactions and prunes have left behind. Says
+ * what it did; names what it leaves alone.
+ */
+function settle(fs: StoreFs, dir: string, loader: JournalLoader, log: SegmentLog): string[] {
+  const oddities: string[] = [];
+  const { pending, leftovers = [] } = loader.set ?? {};
+  if (pending !== undefined) {
+    oddities.push(settleCompaction(fs, dir, pending));
+    for (const segment of log.segments) {
+      const path = `${dir}/${segmentName(segment.id)}`;
+      if (segment.path !== path) log.relocate(segment, path);
+    }
+  }
+  // What says that they do not count has to be durable before they go.
+  if (leftovers.some(({ removable }) => removable)) fs.syncDir(dir);
+  for (const { name, reason, removable } of leftovers) {
+    if (!removable) oddities.push(`ignored ${name}: ${reason}`);
+    else if (fs.removeIfPresent(`${dir}/${name}`)) oddities.push(`removed ${name}: ${reason}`);
+  }
+  for (const name of loader.superseded) {
+    oddities.push(`ignored ${name}: its events stand in a merged segment`);
+  }
+  return oddities;
+}
+
 /** Removes what interrupted writes left, and says so; names what only looks like a segment. */
 function tidy(fs: StoreFs, dir: string): string[] {
   const oddities: string[] = [];
@@ -164,14 +191,17 @@ export function loadJournal(
   dir: string,
   options: ResolvedOptions,
   storeId: Uint8Array | undefined,
+  isWriter: boolean,
 ): { source: EventSource; loader: JournalLoader } {
   const { fs, fdBudget } = options;
   const index = new EventIndex();
-  const firstSequence = 0;
-  const log = new SegmentLog(fs, index, { fdBudget, firstSequence: () => firstSequence });
-  const loader = new JournalLoader({ fs, dir, index, log, storeId });
-  assert(loader.firstSequence === firstSequence, "a journal begins at sequence 0");
-  return { source: { index, log, firstSequence }, loader };
+  const log: SegmentLog = new SegmentLog(fs, index, {
+    fdBudget,
+    firstSequence: () => loader.firstSequence,
+  });
+  const loader = new JournalLoader({ fs, dir, index, log, storeId, isWriter });
+  // Where it begins is known once it has been loaded.
+  return { source: { index, log, firstSequence: 0 }, loader };
 }
 
 /** The id in `store.meta`; `undefined` when there is no such file. */

@@ -68,8 +68,9 @@ export class ReadOnlyStore extends JournalReader {
     const startedUs = clock.monotonicUs();
     return withIo(`open "${dir}" for reading`, () => {
       const path = canonicalJournal(resolved.fs, dir);
-      const { source, loader } = loadJournal(path, resolved, readStoreId(path, resolved));
+      const { source, loader } = loadJournal(path, resolved, readStoreId(path, resolved), false);
       loader.loadBesideWriter(true);
+      source.firstSequence = loader.firstSequence;
       if (resolved.chainVerification === "recompute" && source.log.segments.length > 0) {
         refuseUnlessIntact(path, resolved);
       }
