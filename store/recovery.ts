@@ -18,6 +18,7 @@
  */
 
 import { crc32 } from "../platform/checksum.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { StoreFile, StoreFs } from "../platform/fs.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
@@ -29,6 +30,7 @@ import {
   FRAME_BODY_SIZE_MIN,
   groupRemainingOf,
   laneOf,
+  payloadStartOf,
   readUtf8,
   scopeSizeOf,
   scopeStartOf,
@@ -42,7 +44,8 @@ import {
   readRange,
   type ScanResult,
 } from "./frame_scanner.ts";
-import { bytesEqual } from "./hash.ts";
+import { blake3, bytesEqual } from "./hash.ts";
+import type { SavedJournal } from "./index_file.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import {
   decodeSegmentHeader,
@@ -50,6 +53,7 @@ import {
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
+import { decodeFooter, FOOTER_HEADER_SIZE, footerProblem, footerSizeOf } from "./segment_footer.ts";
 import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
 import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
@@ -95,12 +99,18 @@ export interface LoaderOptions {
   readonly log: SegmentLog;
   /** Sixteen bytes that every segment has to repeat; unknown when `store.meta` is missing. */
   readonly storeId: Uint8Array | undefined;
+  /** Whether the footers of sealed segments may stand in for their frames. */
+  readonly footers: boolean;
+  /** For how long things took. */
+  readonly clock: Clock;
 }
 
 /** A segment header that has been checked, and where the frames behind it start. */
 interface OpenedHeader {
   readonly header: SegmentHeader;
   readonly framesStart: number;
+  /** CRC-32 of the header's bytes. */
+  readonly stamp: number;
 }
 
 /** Walks segments in order, adding whole groups to the index. */
@@ -117,6 +127,12 @@ export class JournalLoader {
   stub: { readonly id: number; readonly path: string } | undefined;
   /** Header of the segment being read. */
   header: SegmentHeader | undefined;
+  /** Footers used, the events they gave, and how long that took. */
+  footerCount = 0;
+  footerEntries = 0;
+  footersUs = 0;
+  /** What was odd and harmless. */
+  readonly oddities: string[] = [];
 
   readonly #options: LoaderOptions;
   /** The last stop that turned out to be a torn end, or one in the making. */
@@ -128,6 +144,43 @@ export class JournalLoader {
   constructor(options: LoaderOptions) {
     this.#options = options;
     this.storeId = options.storeId;
+  }
+
+  /**
+   * Goes on from what an index file knew: enters its segments without reading their frames. The index
+   * holds its rows already.
+   *
+   * @returns why the file does not fit what is here, or `undefined`. The loader is of no use then.
+   * @throws {CorruptionError} when a segment header is damaged.
+   */
+  resume(saved: SavedJournal): string | undefined {
+    const { fs, index, log } = this.#options;
+    const waiting = this.#segmentsAfter(0);
+    for (const segment of saved.segments) {
+      if (waiting.shift() !== segment.id) return `segment ${segment.id} is not there`;
+      const opened = this.#openHeader(segment.id, waiting.length === 0);
+      if (opened === undefined) return `segment ${segment.id} has no header`;
+      if (opened.stamp !== segment.stamp || opened.framesStart !== segment.framesStart) {
+        return `segment ${segment.id} is not the one it knew`;
+      }
+      const path = this.#pathOf(segment.id);
+      if ((fs.stat(path)?.size ?? 0) < segment.end) return `segment ${segment.id} ends before it`;
+      this.#enter(opened, segment.firstRow);
+      log.segments[log.segments.length - 1].end = segment.end;
+    }
+    if (this.storeId === undefined || !bytesEqual(this.storeId, saved.storeId)) {
+      return "it belongs to another journal";
+    }
+    this.lastTimestampUs = saved.lastTimestampUs;
+    if (index.count === 0) return undefined;
+    try {
+      const body = log.readBody(index.count - 1);
+      const hash = blake3(body.subarray(0, payloadStartOf(body, 0)));
+      return bytesEqual(hash, saved.lastHash) ? undefined : "the last event is not the one it knew";
+    } catch (error) {
+      if (error instanceof CorruptionError) return `the last event it knew is not there`;
+      throw error;
+    }
   }
 
   /**
@@ -160,7 +213,7 @@ export class JournalLoader {
       const next = waiting.shift();
       // The next header says where this segment has to end, so it comes first.
       const opened = next === undefined ? undefined : this.#openHeader(next, waiting.length === 0);
-      const stop = this.#scan(opened?.header.previousSize);
+      const stop = this.#scan(opened?.header);
       if (opened === undefined) return stop;
       this.#enter(opened);
     }
@@ -245,13 +298,15 @@ export class JournalLoader {
     return ids.sort((a, b) => a - b);
   }
 
-  #readHeader(id: number): ReturnType<typeof decodeSegmentHeader> {
+  #readHeader(id: number): ReturnType<typeof decodeSegmentHeader> & { readonly stamp: number } {
     const path = this.#pathOf(id);
     const file = this.#options.fs.open(path, "read");
     try {
       const bytes = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
       const size = readFully(file, bytes, 0);
-      return decodeSegmentHeader(bytes.subarray(0, size));
+      const decoded = decodeSegmentHeader(bytes.subarray(0, size));
+      const stamp = decoded.type === "header" ? crc32(bytes.subarray(0, decoded.end)) : 0;
+      return { ...decoded, stamp };
     } finally {
       file.close();
     }
@@ -292,7 +347,7 @@ export class JournalLoader {
         `segments before it are missing: it begins at sequence ${header.firstSequence}`,
       );
     }
-    return { header, framesStart: end };
+    return { header, framesStart: end, stamp: decoded.stamp };
   }
 
   /** Whether a file without a whole header is too short to have had one, and holds no event. */
@@ -307,10 +362,10 @@ export class JournalLoader {
   }
 
   /** Makes a segment the current one, now that the one before has been read to its end. */
-  #enter({ header, framesStart }: OpenedHeader): void {
-    const { log, index } = this.#options;
+  #enter({ header, framesStart, stamp }: OpenedHeader, firstRow = this.#options.index.count): void {
+    const { log } = this.#options;
     const id = header.segmentId;
-    const expected = this.firstSequence + index.count;
+    const expected = this.firstSequence + firstRow;
     if (header.firstSequence !== expected) {
       this.#refuseHeader(
         id,
@@ -319,16 +374,17 @@ export class JournalLoader {
     }
     this.header = header;
     const path = this.#pathOf(id);
-    log.segments.push({ id, path, firstRow: index.count, framesStart, end: framesStart });
+    log.segments.push({ id, path, firstRow, framesStart, stamp, end: framesStart });
   }
 
   #refuseHeader(segmentId: number, reason: string): never {
     throw new CorruptionError({ path: this.#pathOf(segmentId), segmentId, offset: 0, reason });
   }
 
-  /** Reads the current segment from its known end, up to `sealedEnd` or as far as the file goes. */
-  #scan(sealedEnd: number | undefined): LoadStop {
+  /** Reads the current segment from its known end, up to where `next` says it ends or the file does. */
+  #scan(next: SegmentHeader | undefined): LoadStop {
     const { fs, log, index } = this.#options;
+    const sealedEnd = next?.previousSize;
     const segment = log.segments[log.segments.length - 1];
     const file = fs.open(segment.path, "read");
     try {
@@ -340,6 +396,7 @@ export class JournalLoader {
           `the sealed segment ends here, and ${sealedEnd - fileSize} bytes are missing`,
         );
       }
+      if (next !== undefined) this.#takeFooter(file, segment, next, fileSize);
       const scanner = new FrameScanner(file, segment.end, sealedEnd ?? fileSize);
       this.#group.length = 0;
       let groupEnd = -1;
@@ -388,9 +445,6 @@ export class JournalLoader {
             : "the sealed segment has no frame here",
         );
       }
-      if (sealedEnd !== undefined && fileSize > sealedEnd) {
-        this.#refuse(segment, sealedEnd, `${fileSize - sealedEnd} bytes follow the sealed frames`);
-      }
       return {
         result: result === "end" && this.#group.length > 0 ? "incomplete group" : result,
         offset: scanner.offset,
@@ -402,6 +456,49 @@ export class JournalLoader {
     } finally {
       file.close();
     }
+  }
+
+  /** Adds all rows of a sealed segment from the footer behind its frames, if it has one that fits. */
+  #takeFooter(file: StoreFile, segment: Segment, next: SegmentHeader, fileSize: number): void {
+    const { footers, clock, index } = this.#options;
+    const end = next.previousSize;
+    if (!footers || fileSize === end || segment.end !== segment.framesStart) return;
+    const startedUs = clock.monotonicUs();
+    const problem = this.#problemOfFooter(file, segment, next, fileSize);
+    if (problem === undefined) {
+      this.footerCount++;
+      this.footerEntries += index.count - segment.firstRow;
+      segment.end = end;
+    } else {
+      this.oddities.push(`the index footer of segment ${segment.id} was not used: ${problem}`);
+    }
+    this.footersUs += clock.monotonicUs() - startedUs;
+  }
+
+  /** Why the footer cannot be used; when it can, its rows are in the index afterwards. */
+  #problemOfFooter(
+    file: StoreFile,
+    segment: Segment,
+    next: SegmentHeader,
+    fileSize: number,
+  ): string | undefined {
+    const { index } = this.#options;
+    const end = next.previousSize;
+    const bytes = readFooter(file, end, fileSize);
+    if (typeof bytes === "string") return bytes;
+    const decoded = decodeFooter(bytes);
+    if (decoded.type === "unusable") return decoded.reason;
+    const { columns } = decoded;
+    const first = this.firstSequence + index.count;
+    if (
+      columns.firstSequence !== first || columns.framesEnd !== end ||
+      first + columns.count !== next.firstSequence ||
+      columns.lastTimestampUs < this.lastTimestampUs ||
+      !bytesEqual(columns.lastHash, next.previousHash)
+    ) return "it is of other frames";
+    const problem = index.addSegment(columns, segment.framesStart);
+    if (problem === undefined) this.lastTimestampUs = columns.lastTimestampUs;
+    return problem;
   }
 
   /**
@@ -471,7 +568,7 @@ export class JournalLoader {
 }
 
 /** What the repairs work on: what was loaded, and where the loading stopped. */
-export interface RepairOptions extends LoaderOptions {
+export interface RepairOptions extends Pick<LoaderOptions, "fs" | "dir" | "index" | "log"> {
   readonly loader: JournalLoader;
   readonly stop: LoadStop | undefined;
   readonly tailPolicy: TailPolicy;
@@ -518,6 +615,16 @@ function repairTail(options: RepairOptions): Repair | undefined {
     const used = lastUsedOffset(file, segment.end, stop.fileSize) - segment.end;
     // Space the writer had taken in advance. It is used again, so it stays.
     if (used === 0) return undefined;
+    if (stop.result === "footer" && stop.offset === segment.end) {
+      const footer = readFooter(file, segment.end, stop.fileSize);
+      if (typeof footer !== "string" && footerProblem(footer) === undefined) {
+        // Sealed, and then the next segment was not begun: this one goes on.
+        file.resize(segment.end);
+        file.sync("all");
+        loader.oddities.push(`removed the index footer of segment ${segment.id}, which goes on`);
+        return undefined;
+      }
+    }
     const refuse = (reason: string): never => {
       throw new CorruptionError({
         path: segment.path,
@@ -548,6 +655,23 @@ function repairTail(options: RepairOptions): Repair | undefined {
   } finally {
     file.close();
   }
+}
+
+/** The bytes behind the frames, when they claim to be an index footer of that size; else why not. */
+export function readFooter(
+  file: StoreFile,
+  start: number,
+  end: number,
+): Uint8Array<ArrayBuffer> | string {
+  const header = new Uint8Array(FOOTER_HEADER_SIZE);
+  const size = footerSizeOf(header.subarray(0, readFully(file, header, start)));
+  if (size !== end - start) {
+    return size === 0
+      ? "the bytes behind the frames are no index footer"
+      : `it claims ${size} bytes, and there are ${end - start}`;
+  }
+  const bytes = new Uint8Array(size);
+  return readFully(file, bytes, start) === size ? bytes : "it is cut short";
 }
 
 /** The offset behind the last byte that is not zero, at least `start`. */
@@ -606,6 +730,8 @@ function reasonOf(stop: LoadStop): string {
       return "the frame is cut short";
     case "zeros":
       return "there is no frame here";
+    case "footer":
+      return "there is an index footer here";
     default:
       return "the group is not whole";
   }

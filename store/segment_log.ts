@@ -39,6 +39,8 @@ export interface Segment {
   readonly firstRow: number;
   /** Where its frames start. */
   readonly framesStart: number;
+  /** CRC-32 of its header: what tells it from another file under its name. */
+  readonly stamp: number;
   /** Where its frames end, as far as they are known. */
   end: number;
 }

@@ -15,7 +15,7 @@
  * @module
  */
 
-import type { FileLock } from "../platform/fs.ts";
+import { type FileLock, IoFault } from "../platform/fs.ts";
 import {
   APPEND_OPTIONS,
   AppendDraft,
@@ -55,6 +55,7 @@ import {
 import type { Denial, DenialPayload, GateSet } from "./gates.ts";
 import { blake3, blake3Into, HASH_SIZE } from "./hash.ts";
 import { formatId, type IdGenerator } from "./ids.ts";
+import { saveIndexFile } from "./index_file.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
@@ -63,6 +64,7 @@ import { ReadOnlyStore } from "./read_only_store.ts";
 import { Receipt } from "./receipt.ts";
 import { withIo } from "./io.ts";
 import { rowsOf } from "./region_query.ts";
+import { encodeFooter } from "./segment_footer.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
 import { assertDir, type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
@@ -137,6 +139,8 @@ export class Store extends JournalReader {
   #lastTimestampUs: number;
   #unsyncedEvents = 0;
   #durableRows: number;
+  /** The index file is saved again at the first cadence sync that finds so many rows. */
+  #nextSaveRows = Infinity;
 
   private constructor(facts: OpenedFacts, openReport: OpenReport) {
     super({ ...facts, openReport });
@@ -147,6 +151,7 @@ export class Store extends JournalReader {
     this.#storeIdBytes = facts.storeId;
     this.#lastTimestampUs = facts.lastTimestampUs;
     this.#durableRows = facts.source.index.count;
+    this.#planNextSave();
   }
 
   /**
@@ -359,6 +364,7 @@ export class Store extends JournalReader {
       this.#writer.assertAlive("close");
       this.#recordClose();
       this.#writer.close("close");
+      this.#saveIndex();
     } finally {
       this.#abandon();
     }
@@ -643,15 +649,46 @@ export class Store extends JournalReader {
     // A segment without an event would be followed by another one for ever.
     if (active.firstRow === index.count) return;
     const body = log.readBody(last);
-    this.#writer.roll({
+    const lastHash = blake3(body.subarray(0, payloadStartOf(body, 0)));
+    const header = {
       storeId: this.#storeIdBytes,
       segmentId: active.id + 1,
       createdNs: BigInt(this.#now()) * 1000n,
       firstSequence: firstSequence + index.count,
       previousSize: active.end,
-      previousHash: blake3(body.subarray(0, payloadStartOf(body, 0))),
+      previousHash: lastHash,
+    };
+    const footer = !this.options.coldStart.footers ? undefined : encodeFooter(index, {
+      start: active.firstRow,
+      end: index.count,
+      firstSequence: firstSequence + active.firstRow,
+      framesEnd: active.end,
+      lastTimestampUs: this.#lastTimestampUs,
+      lastHash,
     });
+    this.#writer.roll(header, footer);
     this.#markDurable();
+  }
+
+  /** Saves the index file, if it is wanted and can be: an index is worth no error. */
+  #saveIndex(): void {
+    const { fs, coldStart } = this.options;
+    if (!coldStart.indexFile) return;
+    const { dir, source } = this;
+    const storeId = this.#storeIdBytes;
+    try {
+      saveIndexFile({ fs, dir, storeId, source, lastTimestampUs: this.#lastTimestampUs });
+    } catch (error) {
+      if (!(error instanceof IoFault || error instanceof StoreError)) throw error;
+    }
+    this.#planNextSave();
+  }
+
+  #planNextSave(): void {
+    const { indexFile, saveEveryNEvents } = this.options.coldStart;
+    if (!indexFile || saveEveryNEvents === 0) return;
+    const { count } = this.source.index;
+    this.#nextSaveRows = count + Math.max(saveEveryNEvents, Math.floor(count / 2));
   }
 
   #syncWhenDue(events: number, durable: boolean, action: string): void {
@@ -660,6 +697,8 @@ export class Store extends JournalReader {
     if (durable || (every > 0 && this.#unsyncedEvents >= every)) {
       this.#writer.sync(action);
       this.#unsyncedEvents = 0;
+      // The events of this very append are in the log and not yet in the index: the file says so.
+      if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
     }
   }
 
