@@ -37,8 +37,8 @@ export const INDEX_FILE_NAME = "index.fbati";
 const MAGIC = Uint8Array.of(0x46, 0x42, 0x41, 0x54, 0x49, 0x58);
 const INDEX_FILE_VERSION = 1;
 const HEADER_SIZE = 16;
-/** What a typed array of this size would need is more than a runtime gives. */
-const FILE_SIZE_MAX = 2 ** 32;
+/** One array has to hold the file. A journal of more than some fifty million events has footers instead. */
+const FILE_SIZE_MAX = 2 ** 32 - 2 ** 20;
 const SEGMENT_COUNT_MAX = 1_000_000;
 
 /** A segment as the index file knew it. */
@@ -128,9 +128,12 @@ export function publishIndexFile(
   journal: SavedJournal,
   index: EventIndex,
 ): void {
+  const parts = encodeIndexFile(journal, index);
+  // Nobody could read it back.
+  if (parts.reduce((size, part) => size + part.byteLength, 0) > FILE_SIZE_MAX) return;
   const staged = fs.stage(dir);
   try {
-    for (const part of encodeIndexFile(journal, index)) staged.append(part);
+    for (const part of parts) staged.append(part);
     staged.publish(`${dir}/${INDEX_FILE_NAME}`);
   } catch (error) {
     staged.discard();
@@ -240,7 +243,13 @@ function decodeJournal(image: ImageReader): SavedJournal {
 function readWhole(file: StoreFile): Uint8Array<ArrayBuffer> | string {
   const size = file.size();
   if (size > FILE_SIZE_MAX) return `it has ${size} bytes`;
-  const bytes = new Uint8Array(size);
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = new Uint8Array(size);
+  } catch (error) {
+    if (error instanceof RangeError) return `there is no memory for its ${size} bytes`;
+    throw error;
+  }
   return readRange(file, bytes, 0, size, 0) === size ? bytes : "it is cut short";
 }
 
