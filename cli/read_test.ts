@@ -142,8 +142,7 @@ test("a command that meets damage exits with 3", async () => {
     const [first] = fill(dir);
     const { offset, size } = first.position;
     flipBit(segmentPath(dir), offset + size - 1);
-    const args = ["append", dir, "--entity", "e", "--scope", "s", "--json", "1"];
-    const { code, err } = await runHere(args);
+    const { code, err } = await runHere(["query", dir, "--json"]);
     assert.equal(code, 3);
     const { error } = JSON.parse(err);
     assert.equal(error.code, "CORRUPTION");

@@ -51,7 +51,9 @@ export function addRepairCommand(program: Command, session: Session): void {
 /** Opens the journal, which repairs it. A refusal says what else can be done. */
 function openForRepair(dir: string, output: Output, tailPolicy: TailPolicy): Store {
   try {
-    return openForWriting(dir, output, { tailPolicy });
+    // Every frame is to be looked at, not only what an index has not seen.
+    const coldStart = { indexFile: false, footers: false };
+    return openForWriting(dir, output, { tailPolicy, coldStart });
   } catch (error) {
     const canCut = error instanceof CorruptionError && error.segmentId !== undefined &&
       tailPolicy === "repair";

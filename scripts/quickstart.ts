@@ -324,12 +324,14 @@ function checkReceipt(tell: Narrator, text: string, key: SigningKey): void {
 function tamper(tell: Narrator, dir: string, copy: string): void {
   cpSync(dir, copy, { recursive: true });
   let position;
+  let sequence: number;
   let about: string;
   {
     using reader = Store.openReadOnly(dir);
     const events = reader.query({ kind: commitMade.kind });
     const event = events[Math.floor((events.length - 1) / 2)];
     position = event.position;
+    sequence = event.globalSequence;
     about = `event ${event.globalSequence}, commit ${event.decode(commitMade).hash.slice(0, 7)}`;
   }
   const file = basename(segmentFile(copy, position.segmentId));
@@ -342,8 +344,10 @@ function tamper(tell: Narrator, dir: string, copy: string): void {
     const [finding] = findings;
     assertFound(finding);
     tell.say(`Verify finds it: ${describe(finding)}`);
-    assert.throws(() => Store.open(copy), CorruptionError);
-    tell.say("The copy does not open for writing until somebody has looked at it.");
+    using store = Store.openReadOnly(copy);
+    assert.throws(() => store.at(sequence)?.payload, CorruptionError);
+    assert.throws(() => Store.open(copy, { chainVerification: "recompute" }), CorruptionError);
+    tell.say("Whoever reads the event is told, and so is whoever opens it to check everything.");
   });
 
   tell.step("Make the checksum right again, as a forger would", () => {

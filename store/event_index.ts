@@ -40,9 +40,11 @@ import {
   tagsStartOf,
 } from "./frame.ts";
 import { HASH_SIZE } from "./hash.ts";
+import { assertImage, type ImageReader, type ImageWriter } from "./image.ts";
 import { grown, Interner, NAME_UNKNOWN } from "./interner.ts";
 import { Namespaces } from "./namespaces.ts";
 import { PostingLists } from "./postings.ts";
+import { globalNumbers, type SegmentColumns } from "./segment_footer.ts";
 
 const CHUNK_SHIFT = 16;
 const CHUNK_ROWS = 1 << CHUNK_SHIFT;
@@ -119,6 +121,16 @@ class Chunk {
   }
 }
 
+interface SavedLists {
+  readonly entities: Interner;
+  readonly scopes: Interner;
+  readonly tags: Interner;
+  readonly byEntity: PostingLists;
+  readonly byScope: PostingLists;
+  readonly byTag: PostingLists;
+  readonly byKind: PostingLists;
+}
+
 /** The journal's events, by row. */
 export class EventIndex {
   readonly #chunks: Chunk[] = [];
@@ -127,16 +139,16 @@ export class EventIndex {
   #retiredCount = 0;
 
   /** Entities, scopes and tags as numbers. */
-  readonly entities: Interner = new Interner();
-  readonly scopes: Interner = new Interner();
-  readonly tags: Interner = new Interner();
+  readonly entities: Interner;
+  readonly scopes: Interner;
+  readonly tags: Interner;
   /** Which entities are below which prefix. */
-  readonly namespaces: Namespaces = new Namespaces(this.entities);
+  readonly namespaces: Namespaces;
   /** Rows by entity number, scope number, tag number, and kind number. */
-  readonly byEntity: PostingLists = new PostingLists();
-  readonly byScope: PostingLists = new PostingLists();
-  readonly byTag: PostingLists = new PostingLists();
-  readonly byKind: PostingLists = new PostingLists();
+  readonly byEntity: PostingLists;
+  readonly byScope: PostingLists;
+  readonly byTag: PostingLists;
+  readonly byKind: PostingLists;
   readonly #kindNumbers = new Map<number, number>();
 
   // Chains: entity on a lane.
@@ -164,6 +176,18 @@ export class EventIndex {
 
   // Effects: built when first asked for, kept up from then on.
   #effects: { readonly lists: PostingLists; built: number } | undefined;
+
+  /** @param saved the names and lists of an image; the rest is filled in by {@linkcode restore}. */
+  constructor(saved?: SavedLists) {
+    this.entities = saved?.entities ?? new Interner();
+    this.scopes = saved?.scopes ?? new Interner();
+    this.tags = saved?.tags ?? new Interner();
+    this.byEntity = saved?.byEntity ?? new PostingLists();
+    this.byScope = saved?.byScope ?? new PostingLists();
+    this.byTag = saved?.byTag ?? new PostingLists();
+    this.byKind = saved?.byKind ?? new PostingLists();
+    this.namespaces = new Namespaces(this.entities);
+  }
 
   /** How many rows there are. */
   get count(): number {
@@ -267,14 +291,7 @@ export class EventIndex {
    */
   add(bytes: Uint8Array, body: number, offset: number, eventHash: Uint8Array | undefined): number {
     const row = this.#count;
-    let chunk = this.#chunks[row >>> CHUNK_SHIFT];
-    if (chunk === undefined) {
-      chunk = new Chunk(row === 0 ? FIRST_CHUNK_ROWS : CHUNK_ROWS);
-      this.#chunks.push(chunk);
-    } else if (row === chunk.capacity) {
-      chunk = chunk.resized(Math.min(CHUNK_ROWS, chunk.capacity * 4), row);
-      this.#chunks[0] = chunk;
-    }
+    const chunk = this.#chunkFor(row);
     const at = row & CHUNK_MASK;
 
     const entityStart = body + ENTITY_OFFSET;
@@ -302,6 +319,86 @@ export class EventIndex {
     this.#chainHead[chain] = row + 1;
     if (eventHash === undefined) this.#headHashKnown[chain] = 0;
     else this.setHeadHash(chain, eventHash);
+    this.#list(row, entity, scope, kind);
+    return row;
+  }
+
+  /**
+   * Adds all rows of a segment from its footer. Checks first, and adds nothing when the columns do not
+   * fit what is there: every row has to follow its chain, and to lead somewhere.
+   *
+   * @returns what does not fit, or `undefined`.
+   */
+  addSegment(columns: SegmentColumns, framesStart: number): string | undefined {
+    const problem = this.#problemOf(columns, framesStart);
+    if (problem !== undefined) return problem;
+    const entityNumbers = globalNumbers(columns.entities, this.entities);
+    const scopeNumbers = globalNumbers(columns.scopes, this.scopes);
+    const tagNumbers = globalNumbers(columns.tags, this.tags);
+    const { count, chainEntity, chainLane, tagArena } = columns;
+    const chains = new Uint32Array(chainEntity.length);
+    for (let i = 0; i < chains.length; i++) {
+      chains[i] = this.#internChain(entityNumbers[chainEntity[i]], chainLane[i]);
+    }
+    for (let i = 0; i < count; i++) {
+      const row = this.#count;
+      const chunk = this.#chunkFor(row);
+      const at = row & CHUNK_MASK;
+      const chain = chains[columns.chain[i]];
+      const scope = scopeNumbers[columns.scope[i]];
+      for (let k = 0; k < ID_SIZE; k++) {
+        chunk.eventId[at * ID_SIZE + k] = columns.eventId[i * ID_SIZE + k];
+      }
+      chunk.offset[at] = columns.offset[i];
+      chunk.chain[at] = chain;
+      chunk.scope[at] = scope;
+      chunk.clock[at] = this.#chainClock[chain] = columns.clock[i];
+      chunk.previous[at] = this.#chainHead[chain];
+      const cause = columns.cause[i];
+      chunk.cause[at] = cause === 0 || cause > row ? 0 : row - cause + 1;
+      const set = columns.tagSet[i];
+      if (set !== 0) chunk.tagSet[at] = this.#addTagRun(tagArena, set, tagNumbers, row);
+      const kind = columns.kind[i];
+      chunk.kind[at] = kind;
+      this.#chainHead[chain] = row + 1;
+      this.#headHashKnown[chain] = 0;
+      this.#list(row, this.#chainEntity[chain], scope, kind);
+      if (columns.state[i] !== STATE_PRESENT) this.setState(row, columns.state[i]);
+    }
+    return undefined;
+  }
+
+  #problemOf(columns: SegmentColumns, framesStart: number): string | undefined {
+    const { count, chainEntity, chainLane, tagArena, tags } = columns;
+    const clocks = new Float64Array(chainEntity.length);
+    for (let i = 0; i < clocks.length; i++) {
+      const { entities } = columns;
+      if (chainEntity[i] >= entities.count) return "a chain has no entity";
+      const start = entities.startOf(chainEntity[i]);
+      const size = entities.startOf(chainEntity[i] + 1) - start;
+      const entity = this.entities.find(entities.arena, start, size);
+      const chain = entity === NAME_UNKNOWN ? -1 : this.findChain(entity, chainLane[i]);
+      clocks[i] = this.hasHead(chain) ? this.#chainClock[chain] + 1 : 0;
+    }
+    let offset = framesStart - 1;
+    for (let i = 0; i < count; i++) {
+      if (columns.offset[i] <= offset) return "its frames do not follow one another";
+      offset = columns.offset[i];
+      const chain = columns.chain[i];
+      const set = columns.tagSet[i];
+      if (
+        chain >= chainEntity.length || columns.scope[i] >= columns.scopes.count ||
+        columns.state[i] > STATE_RETIRED ||
+        (set !== 0 && !isTagRun(tagArena, set, tags.count))
+      ) return "a row leads nowhere";
+      if (columns.clock[i] !== clocks[chain]) return "an event does not follow its chain";
+      clocks[chain]++;
+    }
+    return offset < columns.framesEnd ? undefined : "its frames go on behind their end";
+  }
+
+  /** Puts a row into the lists, and counts it. */
+  #list(row: number, entity: number, scope: number, kind: number): void {
     if (this.byEntity.count(entity) === 0) this.#entityCount++;
     this.byEntity.push(entity, row);
     this.byScope.push(scope, row);
@@ -309,7 +406,18 @@ export class EventIndex {
     this.#count = row + 1;
     if (this.#idTable !== undefined) this.#placeId(row);
     if (this.#effects !== undefined) this.#indexEffects();
-    return row;
+  }
+
+  #chunkFor(row: number): Chunk {
+    let chunk = this.#chunks[row >>> CHUNK_SHIFT];
+    if (chunk === undefined) {
+      chunk = new Chunk(row === 0 ? FIRST_CHUNK_ROWS : CHUNK_ROWS);
+      this.#chunks.push(chunk);
+    } else if (row === chunk.capacity) {
+      chunk = chunk.resized(Math.min(CHUNK_ROWS, chunk.capacity * 4), row);
+      this.#chunks[0] = chunk;
+    }
+    return chunk;
   }
 
   /** Where a row's frame starts in its segment. */
@@ -391,6 +499,12 @@ export class EventIndex {
     return true;
   }
 
+  /** The tag numbers of a row. */
+  tagsOf(row: number): Uint32Array {
+    const set = this.#chunks[row >>> CHUNK_SHIFT].tagSet[row & CHUNK_MASK];
+    return set === 0 ? NO_TAGS : this.#tagArena.subarray(set + 1, set + 1 + this.#tagArena[set]);
+  }
+
   /** The list number of a kind in `byKind`, or -1 when no event has it. */
   findKind(kind: number): number {
     return this.#kindNumbers.get(kind) ?? -1;
@@ -422,6 +536,131 @@ export class EventIndex {
     if (this.#effects === undefined) this.#effects = { lists: new PostingLists(), built: 0 };
     this.#indexEffects();
     return this.#effects.lists.rows(row, 0, end, false);
+  }
+
+  /**
+   * Adds everything to an image but what is built when asked for. Two indexes of the same frames have
+   * the same image, whichever way they were filled: that is how verification compares them.
+   */
+  save(image: ImageWriter): void {
+    image.number(this.#count);
+    for (const names of [this.entities, this.scopes, this.tags]) names.save(image);
+    for (const lists of [this.byEntity, this.byScope, this.byTag, this.byKind]) lists.save(image);
+    image.number(this.#kindNumbers.size);
+    image.words(Uint32Array.from(this.#kindNumbers.keys()));
+    image.number(this.#tagArenaUsed);
+    image.words(this.#tagArena, this.#tagArenaUsed);
+    const chains = this.#chainCount;
+    image.number(chains);
+    image.words(this.#chainEntity, chains);
+    image.words(this.#chainLane, chains);
+    image.words(this.#chainHead, chains);
+    image.words(this.#chainClock, chains);
+    image.bytes(this.#chainHasBase.subarray(0, chains));
+    for (let first = 0; first < this.#count; first += CHUNK_ROWS) {
+      const rows = Math.min(CHUNK_ROWS, this.#count - first);
+      const chunk = this.#chunks[first >>> CHUNK_SHIFT];
+      image.bytes(
+        rows === CHUNK_ROWS ? chunk.bytes : chunk.resized(savedCapacity(rows), rows).bytes,
+      );
+    }
+  }
+
+  /**
+   * The index of an image. Full chunks stay where they are; every number that leads somewhere is
+   * checked to lead into the index.
+   *
+   * @throws {ImageError} when something does not.
+   */
+  static restore(image: ImageReader): EventIndex {
+    const count = image.count(image.rest / ROW_SIZE);
+    const entities = Interner.restore(image);
+    const scopes = Interner.restore(image);
+    const tags = Interner.restore(image);
+    const index = new EventIndex({
+      entities,
+      scopes,
+      tags,
+      byEntity: PostingLists.restore(image, count),
+      byScope: PostingLists.restore(image, count),
+      byTag: PostingLists.restore(image, count),
+      byKind: PostingLists.restore(image, count),
+    });
+    for (const kind of image.words(image.count(0x10000))) index.#internKind(kind);
+    const tagArenaUsed = image.count(image.rest / 4);
+    assertImage(tagArenaUsed > 0, "there is no tag arena");
+    index.#tagArena = image.words(tagArenaUsed);
+    index.#tagArenaUsed = tagArenaUsed;
+    index.#restoreChains(image, count);
+    for (let first = 0; first < count; first += CHUNK_ROWS) {
+      const rows = Math.min(CHUNK_ROWS, count - first);
+      const capacity = rows === CHUNK_ROWS ? CHUNK_ROWS : savedCapacity(rows);
+      const { buffer, byteOffset } = image.bytes(capacity * ROW_SIZE);
+      const chunk = new Chunk(capacity, buffer, byteOffset);
+      index.#checkChunk(chunk, first, rows);
+      // A chunk that will grow needs room of its own: all there can be, behind the first.
+      index.#chunks.push(
+        capacity === CHUNK_ROWS
+          ? chunk
+          : chunk.resized(first > 0 ? CHUNK_ROWS : capacityFor(rows), rows),
+      );
+    }
+    index.#count = count;
+    for (let entity = 0; entity < entities.count; entity++) {
+      if (index.byEntity.count(entity) > 0) index.#entityCount++;
+    }
+    return index;
+  }
+
+  /**
+   * Takes a chain's head before row 0 from the base record, once the index of an image has the rest.
+   * Says whether the image knew of it.
+   */
+  confirmBaseChain(head: Parameters<EventIndex["addBaseChain"]>[0]): boolean {
+    const entity = this.entities.find(head.entity, 0, head.entity.byteLength);
+    const chain = entity === NAME_UNKNOWN ? -1 : this.findChain(entity, head.lane);
+    if (chain < 0 || this.#chainHasBase[chain] !== 1) return false;
+    if (this.#chainHead[chain] === 0) {
+      this.#chainClock[chain] = head.clock;
+      this.setHeadHash(chain, head.eventHash);
+    }
+    return true;
+  }
+
+  #restoreChains(image: ImageReader, rowCount: number): void {
+    const chains = image.count(image.rest / 16);
+    const entity = image.words(chains);
+    const lane = image.words(chains);
+    const head = image.words(chains);
+    const clock = image.words(chains);
+    const hasBase = image.bytes(chains);
+    for (let chain = 0; chain < chains; chain++) {
+      assertImage(
+        entity[chain] < this.entities.count && head[chain] <= rowCount,
+        "a chain leads nowhere",
+      );
+      const isNew = this.#internChain(entity[chain], lane[chain]) === chain;
+      assertImage(isNew, "a chain is there twice");
+      this.#chainHead[chain] = head[chain];
+      this.#chainClock[chain] = clock[chain];
+      this.#chainHasBase[chain] = hasBase[chain];
+    }
+  }
+
+  #checkChunk(chunk: Chunk, first: number, rows: number): void {
+    const chains = this.#chainCount;
+    const scopes = this.scopes.count;
+    const tagEnd = this.#tagArenaUsed;
+    let sound = true;
+    for (let i = 0; i < rows; i++) {
+      const row = first + i;
+      const set = chunk.tagSet[i];
+      sound = sound && chunk.chain[i] < chains && chunk.scope[i] < scopes &&
+        chunk.previous[i] <= row && chunk.cause[i] <= row && chunk.state[i] <= STATE_RETIRED &&
+        (set === 0 || (set < tagEnd && set + this.#tagArena[set] < tagEnd));
+      if (chunk.state[i] === STATE_RETIRED) this.#retiredCount++;
+    }
+    assertImage(sound, "a row leads nowhere");
   }
 
   /** Bytes of memory in the typed arrays. */
@@ -504,6 +743,24 @@ export class EventIndex {
     return set;
   }
 
+  #addTagRun(
+    source: Uint32Array,
+    start: number,
+    numbers: Uint32Array,
+    row: number,
+  ): number {
+    const count = source[start];
+    const set = this.#tagArenaUsed;
+    this.#tagArenaUsed += 1 + count;
+    while (this.#tagArenaUsed > this.#tagArena.length) this.#tagArena = grown(this.#tagArena);
+    this.#tagArena[set] = count;
+    for (let i = 1; i <= count; i++) {
+      const tag = this.#tagArena[set + i] = numbers[source[start + i]];
+      if (this.byTag.last(tag) !== row) this.byTag.push(tag, row);
+    }
+    return set;
+  }
+
   #buildIdTable(): Uint32Array {
     let capacity = 1024;
     while (capacity < this.#count * 2) capacity *= 2;
@@ -538,6 +795,27 @@ export class EventIndex {
       if (cause !== ROW_NONE) effects.lists.push(cause, effects.built);
     }
   }
+}
+
+const NO_TAGS = new Uint32Array(0);
+
+function isTagRun(arena: Uint32Array, start: number, tagCount: number): boolean {
+  const count = arena[start];
+  if (!(start + count < arena.length)) return false;
+  for (let i = 1; i <= count; i++) if (arena[start + i] >= tagCount) return false;
+  return true;
+}
+
+/** Rows of the last chunk of an image: columns begin at multiples of their width. */
+function savedCapacity(rows: number): number {
+  return rows + (-rows & 7);
+}
+
+/** The capacity that a first chunk of so many rows has grown to. */
+function capacityFor(rows: number): number {
+  let capacity = FIRST_CHUNK_ROWS;
+  while (capacity < rows) capacity *= 4;
+  return Math.min(CHUNK_ROWS, capacity);
 }
 
 /** Ids are random in their last eight bytes, or a hash; the multiply spreads what a caller makes up. */

@@ -177,6 +177,13 @@ export const EventKind: EventKindNamespace = Object.freeze({
   SYSTEM_HEARTBEAT_ACK: 0xfa02 as EventKind,
 });
 
+const KNOWN_KINDS: ReadonlySet<unknown> = new Set(Object.values(EventKind));
+
+/** Whether this program has a name for a kind. */
+export function isKnownKind(kind: EventKind): boolean {
+  return KNOWN_KINDS.has(kind);
+}
+
 const SYSTEM_CATEGORY = 0x0;
 const EFFECT_CATEGORY = 0xd;
 

@@ -19,6 +19,7 @@ import {
   readFrameSize,
 } from "./frame.ts";
 import { readU32 } from "./bytes.ts";
+import { FOOTER_MAGIC } from "./segment_footer.ts";
 
 /** Bytes read at a time: little at first, because a follower mostly finds nothing new. */
 const READ_SIZE_MIN = 1 << 16;
@@ -34,6 +35,8 @@ export type ScanResult =
   | "zeros"
   /** A frame that would run past the end of the range. */
   | "cut"
+  /** What begins like the index footer of a sealed segment. */
+  | "footer"
   /** Something that is not a frame of ours; `reason` says why. */
   | "damaged";
 
@@ -84,6 +87,7 @@ export class FrameScanner {
     // Also when the file has become shorter than the range since somebody measured it.
     if (size === FRAME_CUT) return "cut";
     if (size === FRAME_SIZE_INVALID) {
+      if (readU32(this.bytes, at) === FOOTER_MAGIC) return "footer";
       return this.#damaged(`the frame claims ${readU32(this.bytes, at)} bytes`);
     }
     if (!checksumMatches(this.bytes, at, size)) {

@@ -7,6 +7,7 @@
  */
 
 import { readUtf8 } from "./frame.ts";
+import { assertImage, type ImageReader, type ImageWriter } from "./image.ts";
 
 /** Says that a name is not interned. */
 export const NAME_UNKNOWN: number = -1;
@@ -84,6 +85,38 @@ export class Interner {
   /** Where a name starts in {@linkcode arena}; for `count`, where the last one ends. */
   startOf(number: number): number {
     return this.#starts[number];
+  }
+
+  /** Adds the names to an image. */
+  save(image: ImageWriter): void {
+    image.number(this.#count);
+    image.number(this.#arenaSize);
+    image.words(this.#starts, this.#count + 1);
+    image.bytes(this.#arena.subarray(0, this.#arenaSize));
+  }
+
+  /** The names of an image. Their bytes stay where they are. */
+  static restore(image: ImageReader): Interner {
+    const names = new Interner();
+    const count = image.count(image.rest / 4);
+    const arenaSize = image.count(image.rest);
+    const starts = image.words(count + 1);
+    assertImage(starts[0] === 0 && starts[count] === arenaSize, "names have no bytes");
+    names.#arena = image.bytes(arenaSize);
+    names.#arenaSize = arenaSize;
+    names.#starts = starts;
+    names.#hashes = new Uint32Array(count + 1);
+    let capacity = names.#table.length;
+    while (capacity < count * 2) capacity *= 2;
+    names.#table = new Uint32Array(capacity);
+    for (let number = 0; number < count; number++) {
+      const start = starts[number];
+      assertImage(start <= starts[number + 1], "names overlap");
+      names.#hashes[number] = hashBytes(names.#arena, start, starts[number + 1] - start);
+      names.#place(number);
+    }
+    names.#count = count;
+    return names;
   }
 
   /** Bytes of memory in the typed arrays. */

@@ -17,12 +17,12 @@ import {
   JournalNotFoundError,
 } from "./errors.ts";
 import type { EventRegistry } from "./event_definition.ts";
-import { EventIndex } from "./event_index.ts";
+import { loadJournal } from "./cold_start.ts";
 import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
 import type { OpenReport } from "./open_report.ts";
-import { JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
-import { segmentIdOf, SegmentLog, segmentName } from "./segment_log.ts";
+import { type JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
+import { segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
 import { settleCompaction } from "./segment_set.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import {
@@ -70,10 +70,9 @@ export function openForWriting(
 ): OpenedFacts {
   const { fs, clock, entropy } = options;
   const known = readStoreId(dir, options);
-  const { source, loader } = loadJournal(dir, options, known, true);
+  const loaded = loadJournal(dir, options, known, (loader) => loader.load(true));
+  const { source, loader, result: stop } = loaded;
   const { index, log } = source;
-  const stop = loader.load();
-  source.firstSequence = loader.firstSequence;
   if (options.chainVerification === "recompute" && log.segments.length > 0) {
     refuseUnlessIntact(dir, options);
   }
@@ -81,8 +80,8 @@ export function openForWriting(
   if (!(nowUs >= 0 && nowUs <= Number.MAX_SAFE_INTEGER)) throw new InvalidClockError(nowUs);
   // Whatever can refuse the journal has had its say: from here on, things are changed.
   const { tailPolicy } = options;
-  const repairs = repairEnd({ fs, dir, index, log, storeId: known, loader, stop, tailPolicy });
-  const oddities = [...settle(fs, dir, loader, log), ...tidy(fs, dir)];
+  const repairs = repairEnd({ fs, dir, index, log, loader, stop, tailPolicy });
+  const oddities = [...loader.oddities, ...settle(fs, dir, loader, log), ...tidy(fs, dir)];
 
   const ids = new IdGenerator(entropy);
   let storeId = loader.storeId;
@@ -91,11 +90,9 @@ export function openForWriting(
     ids.fill(storeId, 0, nowUs);
   }
   const found = {
-    path: "frames",
+    ...loaded.facts,
     mode: "write",
     segments: log.segments.length,
-    restoredEntries: index.count,
-    scannedBytes: loader.scannedSize,
     repairs,
     oddities,
   } as const;
@@ -186,24 +183,6 @@ function tidy(fs: StoreFs, dir: string): string[] {
   return oddities;
 }
 
-/** An empty index and log, and the loader that fills them. */
-export function loadJournal(
-  dir: string,
-  options: ResolvedOptions,
-  storeId: Uint8Array | undefined,
-  isWriter: boolean,
-): { source: EventSource; loader: JournalLoader } {
-  const { fs, fdBudget } = options;
-  const index = new EventIndex();
-  const log: SegmentLog = new SegmentLog(fs, index, {
-    fdBudget,
-    firstSequence: () => loader.firstSequence,
-  });
-  const loader = new JournalLoader({ fs, dir, index, log, storeId, isWriter });
-  // Where it begins is known once it has been loaded.
-  return { source: { index, log, firstSequence: 0 }, loader };
-}
-
 /** The id in `store.meta`; `undefined` when there is no such file. */
 export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array | undefined {
   const path = `${dir}/${STORE_META_NAME}`;
@@ -231,7 +210,7 @@ export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array |
 export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
   // A torn end is repaired, and a missing store.meta written again; neither speaks against the rest.
   const findings = verifyJournal(dir, { fs: options.fs }).findings.filter(({ type, file }) =>
-    type !== "tail" && file !== STORE_META_NAME
+    type !== "tail" && type !== "unusable" && type !== "index" && file !== STORE_META_NAME
   );
   const first = findings[0];
   if (first === undefined) return;

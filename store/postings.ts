@@ -8,6 +8,7 @@
  * @module
  */
 
+import { assertImage, type ImageReader, type ImageWriter } from "./image.ts";
 import { grown } from "./interner.ts";
 
 const BLOCK_PREVIOUS = 0;
@@ -26,6 +27,8 @@ export class PostingLists {
   #heads: Uint32Array = new Uint32Array(16);
   #tails: Uint32Array = new Uint32Array(16);
   #counts: Uint32Array = new Uint32Array(16);
+  /** Lists up to here may have rows. */
+  #listCount = 0;
 
   /** Adds a row, larger than every row of the list. */
   push(list: number, row: number): void {
@@ -34,6 +37,7 @@ export class PostingLists {
       this.#tails = grown(this.#tails);
       this.#counts = grown(this.#counts);
     }
+    if (list >= this.#listCount) this.#listCount = list + 1;
     let tail = this.#tails[list];
     if (tail === 0 || this.#arena[tail + BLOCK_COUNT] === this.#arena[tail + BLOCK_CAPACITY]) {
       tail = this.#addBlock(list, tail);
@@ -74,6 +78,62 @@ export class PostingLists {
       }
       block = arena[block + (reverse ? BLOCK_PREVIOUS : BLOCK_NEXT)];
     }
+  }
+
+  /** Adds the lists to an image. */
+  save(image: ImageWriter): void {
+    image.number(this.#listCount);
+    image.number(this.#arenaUsed);
+    image.words(this.#heads, this.#listCount);
+    image.words(this.#tails, this.#listCount);
+    image.words(this.#counts, this.#listCount);
+    image.words(this.#arena, this.#arenaUsed);
+  }
+
+  /** The lists of an image, of rows below `rowCount`. Every link is followed once, so that none leads astray. */
+  static restore(image: ImageReader, rowCount: number): PostingLists {
+    const lists = new PostingLists();
+    const listCount = image.count(image.rest / 12);
+    const used = image.count(image.rest / 4);
+    const heads = image.words(listCount);
+    const tails = image.words(listCount);
+    const counts = image.words(listCount);
+    const arena = image.words(used);
+    assertImage(used >= BLOCK_ROWS, "lists have no arena");
+    for (let list = 0; list < listCount; list++) {
+      let rows = 0;
+      let previous = 0;
+      let lastRow = -1;
+      for (let block = heads[list]; block !== 0;) {
+        assertImage(block > previous && block + BLOCK_ROWS <= used, "a list runs astray");
+        const count = arena[block + BLOCK_COUNT];
+        const capacity = arena[block + BLOCK_CAPACITY];
+        assertImage(
+          arena[block + BLOCK_PREVIOUS] === previous && count > 0 && count <= capacity &&
+            capacity <= CAPACITY_MAX && block + BLOCK_ROWS + capacity <= used,
+          "a list has a block of the wrong size",
+        );
+        const end = block + BLOCK_ROWS + count;
+        for (let at = block + BLOCK_ROWS; at < end; at++) {
+          assertImage(arena[at] > lastRow, "a list is not ascending");
+          lastRow = arena[at];
+        }
+        rows += count;
+        previous = block;
+        block = arena[block + BLOCK_NEXT];
+      }
+      assertImage(
+        rows === counts[list] && previous === tails[list] && lastRow < rowCount,
+        "a list has another length than it says",
+      );
+    }
+    lists.#heads = heads;
+    lists.#tails = tails;
+    lists.#counts = counts;
+    lists.#listCount = listCount;
+    lists.#arena = arena;
+    lists.#arenaUsed = used;
+    return lists;
   }
 
   /** Bytes of memory in the typed arrays. */

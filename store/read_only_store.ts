@@ -7,13 +7,8 @@
 import { JournalNotFoundError, StoreClosedError } from "./errors.ts";
 import { JournalReader } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
-import {
-  canonicalJournal,
-  loadJournal,
-  observe,
-  readStoreId,
-  refuseUnlessIntact,
-} from "./opening.ts";
+import { loadJournal } from "./cold_start.ts";
+import { canonicalJournal, observe, readStoreId, refuseUnlessIntact } from "./opening.ts";
 import { withIo } from "./io.ts";
 import type { JournalLoader } from "./recovery.ts";
 import {
@@ -68,23 +63,25 @@ export class ReadOnlyStore extends JournalReader {
     const startedUs = clock.monotonicUs();
     return withIo(`open "${dir}" for reading`, () => {
       const path = canonicalJournal(resolved.fs, dir);
-      const { source, loader } = loadJournal(path, resolved, readStoreId(path, resolved), false);
-      loader.loadBesideWriter(true);
-      source.firstSequence = loader.firstSequence;
+      const loaded = loadJournal(
+        path,
+        resolved,
+        readStoreId(path, resolved),
+        (loader) => loader.loadBesideWriter(true),
+      );
+      const { source, loader } = loaded;
       if (resolved.chainVerification === "recompute" && source.log.segments.length > 0) {
         refuseUnlessIntact(path, resolved);
       }
       const elapsedUs = Math.round(clock.monotonicUs() - startedUs);
       const openReport: OpenReport = {
-        path: "frames",
+        ...loaded.facts,
         mode: "read",
         segments: source.log.segments.length,
-        restoredEntries: source.index.count,
-        scannedBytes: loader.scannedSize,
         elapsedUs,
         phaseRestoreIndexUs: elapsedUs,
         repairs: [],
-        oddities: [],
+        oddities: [...loader.oddities],
       };
       const { storeId } = loader;
       if (storeId === undefined) throw new JournalNotFoundError(dir);

@@ -18,8 +18,9 @@
  */
 
 import { crc32 } from "../platform/checksum.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { StoreFile, StoreFs } from "../platform/fs.ts";
-import { BASE_RECORD_NAME, readBaseRecord } from "./base_record.ts";
+import { BASE_RECORD_NAME, type BaseChain, type BaseFacts, readBaseRecord } from "./base_record.ts";
 import { MARKER_NAME } from "./compaction_marker.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
@@ -32,6 +33,7 @@ import {
   FRAME_BODY_SIZE_MIN,
   groupRemainingOf,
   laneOf,
+  payloadStartOf,
   readUtf8,
   scopeSizeOf,
   scopeStartOf,
@@ -45,7 +47,8 @@ import {
   readRange,
   type ScanResult,
 } from "./frame_scanner.ts";
-import { bytesEqual } from "./hash.ts";
+import { blake3, bytesEqual } from "./hash.ts";
+import type { SavedJournal } from "./index_file.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import {
   decodeSegmentHeader,
@@ -53,6 +56,7 @@ import {
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
+import { decodeFooter, FOOTER_HEADER_SIZE, footerProblem, footerSizeOf } from "./segment_footer.ts";
 import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
 import { lastIdOf, type Segment, type SegmentLog, segmentName } from "./segment_log.ts";
@@ -99,8 +103,10 @@ export interface LoaderOptions {
   readonly log: SegmentLog;
   /** Sixteen bytes that every segment has to repeat; unknown when `store.meta` is missing. */
   readonly storeId: Uint8Array | undefined;
-  /** Whether a writer loads, who then puts the directory in order. */
-  readonly isWriter?: boolean;
+  /** Whether the footers of sealed segments may stand in for their frames. */
+  readonly footers: boolean;
+  /** For how long things took. */
+  readonly clock: Clock;
 }
 
 /**
@@ -116,8 +122,9 @@ export class LayoutChange extends Error {
 interface OpenedHeader {
   readonly path: string;
   readonly header: SegmentHeader;
-  readonly headerCrc: number;
   readonly framesStart: number;
+  /** CRC-32 of the header's bytes. */
+  readonly stamp: number;
 }
 
 /** Walks segments in order, adding whole groups to the index. */
@@ -138,6 +145,12 @@ export class JournalLoader {
   set: SegmentSet | undefined;
   /** Files whose events stand in a merged segment before them. */
   readonly superseded: string[] = [];
+  /** Footers used, the events they gave, and how long that took. */
+  footerCount = 0;
+  footerEntries = 0;
+  footersUs = 0;
+  /** What was odd and harmless. */
+  readonly oddities: string[] = [];
 
   readonly #options: LoaderOptions;
   /** The last stop that turned out to be a torn end, or one in the making. */
@@ -152,17 +165,76 @@ export class JournalLoader {
   }
 
   /**
+   * Goes on from what an index file knew: enters its segments without reading their frames. The index
+   * holds its rows already.
+   *
+   * @returns why the file does not fit what is here, or `undefined`. The loader is of no use then.
+   * @throws {CorruptionError} when a segment header is damaged.
+   */
+  resume(saved: SavedJournal): string | undefined {
+    const { fs, dir, index, log } = this.#options;
+    const set = this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: false });
+    if (set.pending !== undefined) return "a compaction has been cut short";
+    if ((set.base?.firstSequence ?? 0) !== saved.firstSequence) {
+      return `it begins at sequence ${saved.firstSequence}, and the journal at ${
+        set.base?.firstSequence ?? 0
+      }`;
+    }
+    let isBaseKnown = true;
+    this.#readBase((head) => {
+      isBaseKnown = index.confirmBaseChain(head) && isBaseKnown;
+      return undefined;
+    });
+    if (!isBaseKnown) return "it does not know all that was pruned";
+    const waiting = [...set.files];
+    for (const segment of saved.segments) {
+      const previous = log.segments.at(-1);
+      while (previous !== undefined && waiting.length > 0 && waiting[0].id <= lastIdOf(previous)) {
+        waiting.shift();
+      }
+      const file = waiting.shift();
+      if (file?.id !== segment.id) return `segment ${segment.id} is not there`;
+      const opened = this.#openHeader(file, waiting.length === 0);
+      if (opened === undefined) return `segment ${segment.id} has no header`;
+      if (opened.stamp !== segment.stamp || opened.framesStart !== segment.framesStart) {
+        return `segment ${segment.id} is not the one it knew`;
+      }
+      const size = fs.stat(opened.path)?.size ?? 0;
+      if (size < segment.end) return `segment ${segment.id} ends before it`;
+      this.#enter(opened, segment.firstRow);
+      const entered = log.segments[log.segments.length - 1];
+      entered.end = segment.end;
+      if (segment !== saved.segments.at(-1)) entered.fileSize = size;
+    }
+    if (this.storeId === undefined || !bytesEqual(this.storeId, saved.storeId)) {
+      return "it belongs to another journal";
+    }
+    this.lastTimestampUs = saved.lastTimestampUs;
+    if (index.count === 0) return undefined;
+    try {
+      const body = log.readBody(index.count - 1);
+      const hash = blake3(body.subarray(0, payloadStartOf(body, 0)));
+      return bytesEqual(hash, saved.lastHash) ? undefined : "the last event is not the one it knew";
+    } catch (error) {
+      if (error instanceof CorruptionError) return `the last event it knew is not there`;
+      throw error;
+    }
+  }
+
+  /**
    * Reads everything there is from where the last call stopped.
    *
    * @returns where it stopped, or `undefined` when there is no segment yet.
    * @throws {CorruptionError} when a sealed segment is damaged, or the segments do not follow another.
    * @throws {FutureVersionError} when a segment was written by a newer program.
+   * @param thorough for a writer, who will remove what a merged segment has replaced, and therefore has to
+   * know that it is whole.
    * @throws {LayoutChange} when a segment was replaced while it was being read.
    */
-  load(): LoadStop | undefined {
-    const { fs, dir, log, isWriter = false } = this.#options;
+  load(thorough = false): LoadStop | undefined {
+    const { fs, dir, log } = this.#options;
     this.#leaveWithdrawnSegment();
-    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: isWriter });
+    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough });
     const lastId = log.segments.at(-1)?.id ?? 0;
     const waiting = this.set.files.filter(({ id }) => id > lastId);
     if (log.segments.length === 0) {
@@ -197,7 +269,7 @@ export class JournalLoader {
           "the segments behind it are missing: compaction leaves the newest one alone",
         );
       }
-      const stop = this.#scan(opened?.header.previousSize);
+      const stop = this.#scan(opened?.header);
       if (opened === undefined) return stop;
       this.#enter(opened);
     }
@@ -205,20 +277,28 @@ export class JournalLoader {
 
   /** Takes in what stands before the first segment, when older ones have been pruned. */
   #beginAtBase(): void {
-    const { fs, dir, index } = this.#options;
-    const facts = this.set?.base;
+    const { index } = this.#options;
+    const facts = this.#readBase((head) => {
+      const known = index.entities.find(head.entity, 0, head.entity.byteLength);
+      if (known !== NAME_UNKNOWN && index.findChain(known, head.lane) >= 0) {
+        return "it names a chain twice";
+      }
+      index.addBaseChain(head);
+    });
     if (facts === undefined) return;
+    this.firstSequence = facts.firstSequence;
+    this.lastTimestampUs = facts.lastTimestampUs;
+  }
+
+  /** Reads the base record, if there is one, and gives every chain to `onChain`. */
+  #readBase(onChain: (head: BaseChain) => string | undefined | void): BaseFacts | undefined {
+    const { fs, dir } = this.#options;
+    const facts = this.set?.base;
+    if (facts === undefined) return undefined;
     const path = `${dir}/${BASE_RECORD_NAME}`;
     const file = fs.open(path, "read");
     try {
-      const decoded = readBaseRecord(file, (head) => {
-        const { entity, lane } = head;
-        const known = index.entities.find(entity, 0, entity.byteLength);
-        if (known !== NAME_UNKNOWN && index.findChain(known, lane) >= 0) {
-          return "it names a chain twice";
-        }
-        index.addBaseChain(head);
-      });
+      const decoded = readBaseRecord(file, (head) => onChain(head) ?? undefined);
       if (decoded.type === "corrupt") {
         throw new CorruptionError({ path, offset: 0, reason: decoded.reason });
       }
@@ -228,8 +308,7 @@ export class JournalLoader {
     } finally {
       file.close();
     }
-    this.firstSequence = facts.firstSequence;
-    this.lastTimestampUs = facts.lastTimestampUs;
+    return facts;
   }
 
   /**
@@ -324,14 +403,14 @@ export class JournalLoader {
 
   #readHeader(
     path: string,
-  ): { readonly decoded: ReturnType<typeof decodeSegmentHeader>; readonly headerCrc: number } {
+  ): { readonly decoded: ReturnType<typeof decodeSegmentHeader>; readonly stamp: number } {
     const file = this.#options.fs.open(path, "read");
     try {
       const bytes = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
       const size = readFully(file, bytes, 0);
       const decoded = decodeSegmentHeader(bytes.subarray(0, size));
       const end = decoded.type === "header" ? decoded.end : 0;
-      return { decoded, headerCrc: crc32(bytes.subarray(0, end)) };
+      return { decoded, stamp: crc32(bytes.subarray(0, end)) };
     } finally {
       file.close();
     }
@@ -347,7 +426,7 @@ export class JournalLoader {
     if (previous !== undefined && id !== lastIdOf(previous) + 1) {
       refuse(`segment ${lastIdOf(previous)} is the one before it: others are missing`);
     }
-    const { decoded, headerCrc } = this.#readHeader(path);
+    const { decoded, stamp } = this.#readHeader(path);
     switch (decoded.type) {
       case "future":
         throw new FutureVersionError({ path, found: decoded.version, supported: FORMAT_VERSION });
@@ -366,7 +445,7 @@ export class JournalLoader {
     this.storeId ??= header.storeId;
     if (!bytesEqual(header.storeId, this.storeId)) refuse("the segment belongs to another journal");
     if (previous === undefined) this.#checkFirst(header, refuse);
-    return { path, header, headerCrc, framesStart: end };
+    return { path, header, framesStart: end, stamp };
   }
 
   /** Checks that the journal may begin with this segment. */
@@ -412,10 +491,13 @@ export class JournalLoader {
   }
 
   /** Makes a segment the current one, now that the one before has been read to its end. */
-  #enter({ path, header, headerCrc, framesStart }: OpenedHeader): void {
-    const { log, index } = this.#options;
+  #enter(
+    { path, header, framesStart, stamp }: OpenedHeader,
+    firstRow = this.#options.index.count,
+  ): void {
+    const { log } = this.#options;
     const { segmentId: id, merge } = header;
-    const expected = this.firstSequence + index.count;
+    const expected = this.firstSequence + firstRow;
     if (header.firstSequence !== expected) {
       throw new CorruptionError({
         path,
@@ -428,31 +510,28 @@ export class JournalLoader {
     log.segments.push({
       id,
       path,
-      firstRow: index.count,
+      firstRow,
       framesStart,
+      stamp,
       end: framesStart,
-      headerCrc,
       ...(merge !== undefined && { merge }),
     });
   }
 
-  /**
-   * Reads the current segment from its known end, as far as the file goes, or up to where it was sealed:
-   * `sealedSize` is what the next segment says about that.
-   */
-  #scan(sealedSize: number | undefined): LoadStop {
+  /** Reads the current segment from its known end, up to where `next` says it ends or the file does. */
+  #scan(next: SegmentHeader | undefined): LoadStop {
     const { fs, log, index } = this.#options;
     const segment = log.segments[log.segments.length - 1];
     const { merge } = segment;
-    if (merge !== undefined && merge.sealedSize !== sealedSize) {
+    if (merge !== undefined && merge.sealedSize !== next?.previousSize) {
       this.#refuse(
         segment,
         0,
         `the segment stands for one sealed with ${merge.sealedSize} bytes, and the next one ` +
-          `follows one of ${sealedSize}`,
+          `follows one of ${next?.previousSize}`,
       );
     }
-    const sealedEnd = merge?.framesEnd ?? sealedSize;
+    const sealedEnd = merge?.framesEnd ?? next?.previousSize;
     const file = fs.open(segment.path, "read");
     try {
       if (!isHeaderOf(segment, file)) {
@@ -466,6 +545,7 @@ export class JournalLoader {
           `the sealed segment ends here, and ${sealedEnd - fileSize} bytes are missing`,
         );
       }
+      if (next !== undefined) this.#takeFooter(file, segment, next, fileSize);
       const scanner = new FrameScanner(file, segment.end, sealedEnd ?? fileSize);
       this.#group.length = 0;
       let groupEnd = -1;
@@ -516,9 +596,6 @@ export class JournalLoader {
             : "the sealed segment has no frame here",
         );
       }
-      if (sealedEnd !== undefined && fileSize > sealedEnd) {
-        this.#refuse(segment, sealedEnd, `${fileSize - sealedEnd} bytes follow the sealed frames`);
-      }
       if (sealedEnd !== undefined) segment.fileSize = fileSize;
       return {
         result: result === "end" && this.#group.length > 0 ? "incomplete group" : result,
@@ -531,6 +608,51 @@ export class JournalLoader {
     } finally {
       file.close();
     }
+  }
+
+  /** Adds all rows of a sealed segment from the footer behind its frames, if it has one that fits. */
+  #takeFooter(file: StoreFile, segment: Segment, next: SegmentHeader, fileSize: number): void {
+    const { footers, clock, index } = this.#options;
+    const end = segment.merge?.framesEnd ?? next.previousSize;
+    if (!footers || fileSize === end || segment.end !== segment.framesStart) return;
+    // Nothing but frames is to be believed while somebody may have been replacing segments.
+    if (this.set?.pending !== undefined) return;
+    const startedUs = clock.monotonicUs();
+    const problem = this.#problemOfFooter(file, segment, next, fileSize);
+    if (problem === undefined) {
+      this.footerCount++;
+      this.footerEntries += index.count - segment.firstRow;
+      segment.end = end;
+    } else {
+      this.oddities.push(`the index footer of segment ${segment.id} was not used: ${problem}`);
+    }
+    this.footersUs += clock.monotonicUs() - startedUs;
+  }
+
+  /** Why the footer cannot be used; when it can, its rows are in the index afterwards. */
+  #problemOfFooter(
+    file: StoreFile,
+    segment: Segment,
+    next: SegmentHeader,
+    fileSize: number,
+  ): string | undefined {
+    const { index } = this.#options;
+    const end = segment.merge?.framesEnd ?? next.previousSize;
+    const bytes = readFooter(file, end, fileSize);
+    if (typeof bytes === "string") return bytes;
+    const decoded = decodeFooter(bytes);
+    if (decoded.type === "unusable") return decoded.reason;
+    const { columns } = decoded;
+    const first = this.firstSequence + index.count;
+    if (
+      columns.firstSequence !== first || columns.framesEnd !== end ||
+      first + columns.count !== next.firstSequence ||
+      columns.lastTimestampUs < this.lastTimestampUs ||
+      !bytesEqual(columns.lastHash, next.previousHash)
+    ) return "it is of other frames";
+    const problem = index.addSegment(columns, segment.framesStart);
+    if (problem === undefined) this.lastTimestampUs = columns.lastTimestampUs;
+    return problem;
   }
 
   /**
@@ -604,11 +726,11 @@ export class JournalLoader {
 function isHeaderOf(segment: Segment, file: StoreFile): boolean {
   const header = new Uint8Array(segment.framesStart);
   const size = readFully(file, header, 0);
-  return size === header.byteLength && crc32(header) === segment.headerCrc;
+  return size === header.byteLength && crc32(header) === segment.stamp;
 }
 
 /** What the repairs work on: what was loaded, and where the loading stopped. */
-export interface RepairOptions extends LoaderOptions {
+export interface RepairOptions extends Pick<LoaderOptions, "fs" | "dir" | "index" | "log"> {
   readonly loader: JournalLoader;
   readonly stop: LoadStop | undefined;
   readonly tailPolicy: TailPolicy;
@@ -655,6 +777,16 @@ function repairTail(options: RepairOptions): Repair | undefined {
     const used = lastUsedOffset(file, segment.end, stop.fileSize) - segment.end;
     // Space the writer had taken in advance. It is used again, so it stays.
     if (used === 0) return undefined;
+    if (stop.result === "footer" && stop.offset === segment.end) {
+      const footer = readFooter(file, segment.end, stop.fileSize);
+      if (typeof footer !== "string" && footerProblem(footer) === undefined) {
+        // Sealed, and then the next segment was not begun: this one goes on.
+        file.resize(segment.end);
+        file.sync("all");
+        loader.oddities.push(`removed the index footer of segment ${segment.id}, which goes on`);
+        return undefined;
+      }
+    }
     const refuse = (reason: string): never => {
       throw new CorruptionError({
         path: segment.path,
@@ -685,6 +817,23 @@ function repairTail(options: RepairOptions): Repair | undefined {
   } finally {
     file.close();
   }
+}
+
+/** The bytes behind the frames, when they claim to be an index footer of that size; else why not. */
+export function readFooter(
+  file: StoreFile,
+  start: number,
+  end: number,
+): Uint8Array<ArrayBuffer> | string {
+  const header = new Uint8Array(FOOTER_HEADER_SIZE);
+  const size = footerSizeOf(header.subarray(0, readFully(file, header, start)));
+  if (size !== end - start) {
+    return size === 0
+      ? "the bytes behind the frames are no index footer"
+      : `it claims ${size} bytes, and there are ${end - start}`;
+  }
+  const bytes = new Uint8Array(size);
+  return readFully(file, bytes, start) === size ? bytes : "it is cut short";
 }
 
 /** The offset behind the last byte that is not zero, at least `start`. */
@@ -743,6 +892,8 @@ function reasonOf(stop: LoadStop): string {
       return "the frame is cut short";
     case "zeros":
       return "there is no frame here";
+    case "footer":
+      return "there is an index footer here";
     default:
       return "the group is not whole";
   }

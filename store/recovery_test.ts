@@ -608,16 +608,28 @@ test("a sealed segment that is cut anywhere is corruption: it was synced before 
   }
 });
 
-test("bytes behind the frames of a sealed segment are corruption, zeros too", () => {
+test("bytes behind the frames of a sealed segment are left alone: the frames end where they did", () => {
   const tree = rolledTree();
   const segment = segmentIn(tree, SECOND);
-  for (const tail of [new Uint8Array(1), new Uint8Array(5000), new SeededEntropy().bytes(40)]) {
-    assertRefused(withSegment(concat(segment, tail), tree, SECOND), {
-      name: "CorruptionError",
-      segmentId: 2,
-      offset: segment.byteLength,
-      reason: new RegExp(`^${tail.byteLength} bytes follow the sealed frames$`),
-    });
+  const before = payloadsOf(openReader(fsOf(tree)));
+  const frame = framesOf(segment)[0];
+  for (
+    const tail of [
+      new Uint8Array(1),
+      new Uint8Array(5000),
+      new SeededEntropy().bytes(40),
+      segment.slice(frame.offset, frame.end),
+    ]
+  ) {
+    const fs = fsOf(withSegment(concat(segment, tail), tree, SECOND));
+    const { findings, intact } = verifyJournal(DIR, { fs });
+    assert.deepEqual(findings.map(({ type, file, offset }) => [type, file, offset]), [
+      ["unusable", SECOND, segment.byteLength],
+    ]);
+    assert.equal(intact, true);
+    const store = openStore(fs);
+    assert.deepEqual(payloadsOf(store), before);
+    assert.deepEqual(store.openReport.repairs, []);
   }
 });
 

@@ -40,12 +40,12 @@ export interface Segment {
   readonly firstRow: number;
   /** Where its frames start. */
   readonly framesStart: number;
+  /** CRC-32 of its header: what tells it from another file under its name. */
+  readonly stamp: number;
   /** Where its frames end, as far as they are known. */
   end: number;
   /** Only of a segment that compaction made. */
   readonly merge?: MergeFacts;
-  /** CRC-32 of its header, when it was read from the file. */
-  readonly headerCrc?: number;
   /** Size of the file, when the segment was sealed as it was read. */
   fileSize?: number;
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { OpenMode, StoreFile, StoreFs } from "../platform/fs.ts";
+import { clockFrom } from "../platform/system_clock.ts";
 import { MemoryFs } from "../platform/memory.ts";
 import { DIR, killedJournal, KIND, openStore, payloadsOf, USER } from "../tests/support/journal.ts";
 import {
@@ -49,7 +50,8 @@ function bodiesOf(tree: Tree): Uint8Array[] {
 function logOf(fs: StoreFs, fdBudget = 64): SegmentLog {
   const index = new EventIndex();
   const log = new SegmentLog(fs, index, { fdBudget, firstSequence: () => 0 });
-  new JournalLoader({ fs, dir: DIR, index, log, storeId: undefined }).load();
+  const clock = clockFrom(() => 0);
+  new JournalLoader({ fs, dir: DIR, index, log, storeId: undefined, footers: false, clock }).load();
   return log;
 }
 

@@ -31,6 +31,7 @@ import {
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { readRange } from "./frame_scanner.ts";
 import { bytesEqual } from "./hash.ts";
+import { INDEX_FILE_NAME } from "./index_file.ts";
 import {
   decodeSegmentHeader,
   SEGMENT_HEADER_SIZE_MAX,
@@ -42,8 +43,6 @@ import { segmentIdOf, segmentName } from "./segment_log.ts";
 export const STAGED_SUFFIX = ".compact-new";
 /** Behind the name of a segment: the original, while its replacement takes its name. */
 export const SOURCE_SUFFIX = ".compact-src";
-/** The saved index. It is about a set of segments, so it goes when the set changes. */
-export const INDEX_FILE_NAME = "index.fbati";
 
 /** A segment of the journal, and the file it is in. */
 export interface SegmentFile {

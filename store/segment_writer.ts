@@ -13,7 +13,8 @@
  * - A failed sync stops the writer for good. The system may have dropped the unwritten pages, so a
  *   later success would prove nothing about them.
  * - A segment is synced and cut to size before the next one is published, and the next one's header
- *   repeats where it ended. A sealed segment is therefore exact: anything missing from it is damage.
+ *   repeats where its frames ended. They are therefore exact: anything missing from them is damage.
+ *   Behind them stands the segment's index footer, which nobody relies on.
  *
  * The file is extended ahead of the frames in large steps, because a sync that need not record a new
  * size is cheaper. The space reads as zeros, which are never a frame.
@@ -21,6 +22,7 @@
  * @module
  */
 
+import { crc32 } from "../platform/checksum.ts";
 import { IoFault, type StoreFile, type StoreFs, type SyncMode } from "../platform/fs.ts";
 import { assert } from "./assert.ts";
 import { StoreIoError, WriterCrashedError } from "./errors.ts";
@@ -152,13 +154,20 @@ export class SegmentWriter {
   /**
    * Seals the active segment and begins the next. When making the next one fails, the old one goes on.
    *
+   * @param footer the index footer of the old one. It is left out when it cannot be written.
    * @throws {StoreIoError} when the next segment could not be made.
-   * @throws {WriterCrashedError} when the old one could not be synced.
+   * @throws {WriterCrashedError} when the old one could not be synced or put back.
    */
-  roll(header: SegmentHeader): void {
+  roll(header: SegmentHeader, footer?: Uint8Array): void {
     const action = `seal segment ${this.#segment.id}`;
     this.#seal(action);
-    this.begin(header);
+    if (footer !== undefined) this.#addFooter(footer, action);
+    try {
+      this.begin(header);
+    } catch (error) {
+      if (!this.#crashed) this.#cutFooter(action);
+      throw error;
+    }
   }
 
   /** Publishes a segment with nothing but a header, and makes it the active one. */
@@ -187,6 +196,7 @@ export class SegmentWriter {
       path,
       firstRow: this.#log.nextRow,
       framesStart: bytes.byteLength,
+      stamp: crc32(bytes),
       end: bytes.byteLength,
     };
     this.#log.segments.push(segment);
@@ -228,6 +238,33 @@ export class SegmentWriter {
     }
     this.#fileSize = this.#segment.end;
     try {
+      file.sync("all");
+    } catch (error) {
+      this.#stop(action, error);
+    }
+  }
+
+  /** The frames are safe already, so a footer that does not fit is no reason to fail. */
+  #addFooter(footer: Uint8Array, action: string): void {
+    const file = this.#file;
+    if (file === undefined) return;
+    try {
+      file.writeAt(footer, 0, footer.byteLength, this.#segment.end);
+      this.#fileSize = this.#segment.end + footer.byteLength;
+      file.sync("all");
+    } catch {
+      this.#fileSize = this.#segment.end + footer.byteLength;
+      this.#cutFooter(action);
+    }
+  }
+
+  /** Frames must never be written over a footer: what would be left of it behind them looks torn. */
+  #cutFooter(action: string): void {
+    const file = this.#file;
+    if (file === undefined || this.#fileSize === this.#segment.end) return;
+    try {
+      file.resize(this.#segment.end);
+      this.#fileSize = this.#segment.end;
       file.sync("all");
     } catch (error) {
       this.#stop(action, error);

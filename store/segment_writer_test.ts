@@ -468,12 +468,12 @@ test("sync.mode chooses the system call", () => {
 
 /** A store whose next append rolls. */
 function full(): { fs: MemoryFs; store: Store } {
-  return begun({ segmentMaxBytes: 800 });
+  return begun({ segmentMaxBytes: 1100 });
 }
 
 test("a roll syncs and cuts the old segment before the new one has a name", () => {
   const fs = new RecordingFs(new MemoryFs());
-  const store = openStore(fs, { segmentMaxBytes: 600 });
+  const store = openStore(fs, { segmentMaxBytes: 1000 });
   store.append(USER, KIND, "x".repeat(300));
   fs.changes.length = 0;
   store.append(USER, KIND, "next");

@@ -115,7 +115,8 @@ test("required signing without a key refuses to open, and opens with one", () =>
 test("segmentMaxBytes decides when segments roll, and a file exceeds it by one event at most", () => {
   const fs = new MemoryFs();
   {
-    using store = openIn(fs, { segmentMaxBytes: 4000 });
+    const coldStart = { footers: false };
+    using store = openIn(fs, { segmentMaxBytes: 4000, coldStart });
     for (let i = 0; i < 60; i++) store.append(ORDER, PLACED, new Uint8Array(100));
     assert.ok(store.stats().segmentCount > 4, `${store.stats().segmentCount} segments`);
   }

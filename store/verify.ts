@@ -15,6 +15,7 @@
 
 import type { DirEntry, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
+import { crc32 } from "../platform/checksum.ts";
 import { runtime } from "../platform/runtime.ts";
 import {
   clockOf,
@@ -40,6 +41,8 @@ import { JournalNotFoundError } from "./errors.ts";
 import { endOfDamagedFrame, findFrameAfter, FrameScanner } from "./frame_scanner.ts";
 import { blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
 import { formatId } from "./ids.ts";
+import { IndexAudit, type IndexFinding } from "./index_audit.ts";
+import { INDEX_FILE_NAME } from "./index_file.ts";
 import { Interner, NAME_UNKNOWN } from "./interner.ts";
 import { findFrameBehind, readFully } from "./recovery.ts";
 import {
@@ -66,6 +69,13 @@ export type FindingType =
   | "sequence"
   /** A group of events is not whole. */
   | "group"
+  /**
+   * An index file or footer is sound and says something else than the frames: reads through it give
+   * wrong answers. Removing `index.fbati` helps, and so does opening with `coldStart` switched off.
+   */
+  | "index"
+  /** An index file or footer is damaged or out of date. Opening does without it, and takes longer. */
+  | "unusable"
   /** A newer program wrote the file: nothing is known to be wrong, and nothing behind it was checked. */
   | "future"
   /** The end of the newest segment is cut short, as a crash leaves it: opening repairs that. */
@@ -91,7 +101,7 @@ export interface Finding {
 
 /** What {@linkcode verifyJournal} found. */
 export interface VerifyReport {
-  /** Whether there is no finding, or none but a torn tail that opening repairs. */
+  /** Whether there is no finding, or none but a torn tail and indexes that opening does without. */
   readonly intact: boolean;
   /** Which journal; `undefined` when no file says so. */
   readonly storeId: string | undefined;
@@ -152,6 +162,7 @@ class Verifier {
   readonly #onProgress: VerifyOptions["onProgress"];
   readonly #findings: Finding[] = [];
   #findingCount = 0;
+  #intact = true;
   #storeId: Uint8Array | undefined;
   #events = 0;
   #erased = 0;
@@ -171,6 +182,8 @@ class Verifier {
   #chainCount = 0;
   /** After damage, chains may lack a link: each is believed once. */
   #generation = 0;
+  /** Builds the index again, to compare what is saved of it; given up once frames are missing. */
+  #audit: IndexAudit | undefined;
 
   constructor(dir: string, options: VerifyOptions) {
     this.#dir = dir;
@@ -193,6 +206,8 @@ class Verifier {
     }
     ids.sort((a, b) => a - b);
     this.#readMeta(ids.length);
+    this.#audit = new IndexAudit(this.#fs, this.#dir);
+    this.#reportIndex(this.#audit.readIndexFile());
     let previous: { id: number; end: number } | undefined;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i];
@@ -202,7 +217,8 @@ class Verifier {
         previous = undefined;
       }
       try {
-        previous = this.#verifySegment(id, i === ids.length - 1, previous);
+        const last = i === ids.length - 1;
+        previous = this.#verifySegment(id, last, previous, last ? -1 : this.#sealedEnd(id + 1));
       } catch (error) {
         if (!(error instanceof IoFault)) throw error;
         this.#report("file", id, 0, error.message);
@@ -210,9 +226,10 @@ class Verifier {
         previous = undefined;
       }
     }
+    this.#reportIndex(this.#audit?.finish());
     this.#progress();
     return {
-      intact: this.#findings.every(({ type }) => type === "tail"),
+      intact: this.#intact,
       storeId: this.#storeId === undefined ? undefined : formatId(this.#storeId),
       segments: ids.length,
       events: this.#events,
@@ -258,6 +275,7 @@ class Verifier {
     id: number,
     last: boolean,
     previous: { id: number; end: number } | undefined,
+    sealedEnd: number,
   ): { id: number; end: number } | undefined {
     const file = this.#fs.open(`${this.#dir}/${segmentName(id)}`, "read");
     try {
@@ -268,6 +286,8 @@ class Verifier {
       if (decoded.type === "header") {
         start = decoded.end;
         this.#verifyHeader(id, decoded.header, previous);
+        const stamp = crc32(head.subarray(0, start));
+        this.#audit?.enter({ id, framesStart: start, stamp }, decoded.header.storeId);
       } else {
         const isFuture = decoded.type === "future";
         start = isFuture ? -1 : this.#resync(file, id, 8, size);
@@ -287,12 +307,45 @@ class Verifier {
         this.#forgetPlace();
         if (start < 0) return undefined;
       }
-      const end = this.#verifyFrames(file, id, { start, size, last });
+      // A file that is shorter than the next header says is found out when that header is.
+      const isSealed = sealedEnd >= start && sealedEnd <= size;
+      const framesEnd = isSealed ? sealedEnd : size;
+      const end = this.#verifyFrames(file, id, { start, size: framesEnd, last });
+      if (!last && end >= 0 && end < size) {
+        const finding = this.#audit?.compareFooter(file, end, size);
+        if (finding !== undefined) {
+          this.#report(finding.type, id, end, `the index footer: ${finding.reason}`);
+        }
+      }
       this.#bytes += size;
       return { id, end };
     } finally {
       file.close();
     }
+  }
+
+  /** Where the frames end of the segment before the one with this id, as far as its header can say; else -1. */
+  #sealedEnd(nextId: number): number {
+    try {
+      const file = this.#fs.open(`${this.#dir}/${segmentName(nextId)}`, "read");
+      try {
+        const head = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
+        const decoded = decodeSegmentHeader(head.subarray(0, readFully(file, head, 0)));
+        return decoded.type === "header" ? decoded.header.previousSize : -1;
+      } finally {
+        file.close();
+      }
+    } catch (error) {
+      // It is looked at again, and reported, when it is its turn.
+      if (error instanceof IoFault) return -1;
+      throw error;
+    }
+  }
+
+  #reportIndex(finding: IndexFinding | undefined): void {
+    if (finding === undefined) return;
+    const { type, reason } = finding;
+    this.#push({ type, file: INDEX_FILE_NAME, segmentId: undefined, offset: 0, reason });
   }
 
   #verifyHeader(
@@ -351,12 +404,17 @@ class Verifier {
     let scanner = new FrameScanner(file, range.start, size);
     let group: OpenGroup | undefined;
     for (;;) {
+      this.#reportIndex(this.#audit?.compareIndexFile());
       const result = scanner.next();
       if (result === "frame") {
         group = this.#verifyFrame(scanner, id, group);
         continue;
       }
       const offset = scanner.offset;
+      if (result === "footer" && !last) {
+        if (group !== undefined) this.#report("group", id, group.offset, "the group is not whole");
+        return offset;
+      }
       if (result === "end" || (result === "zeros" && last && isZeroTo(file, offset, size))) {
         if (group !== undefined) {
           this.#report(last ? "tail" : "group", id, group.offset, "the group is not whole");
@@ -367,6 +425,8 @@ class Verifier {
         ? scanner.reason
         : result === "cut"
         ? "the frame is cut short"
+        : result === "footer"
+        ? "there is an index footer where a frame should be"
         : "there are zeros where a frame should be";
       const due = this.#nextSequence;
       if (last && due >= 0) {
@@ -442,6 +502,7 @@ class Verifier {
     this.#nextSequence = sequence + 1;
     this.#lastTimestampUs = timestampUs;
     this.#lastHash.set(eventHash);
+    this.#audit?.add(bytes, body, { offset, end: scanner.nextOffset }, { eventHash, timestampUs });
     this.#events++;
     if (this.#events % PROGRESS_EVENTS === 0) this.#progress(offset + FRAME_HEADER_SIZE);
     if (remaining === 0) return undefined;
@@ -543,9 +604,17 @@ class Verifier {
 
   #push(finding: Finding): void {
     this.#findingCount++;
+    if (!HARMLESS.has(finding.type)) {
+      this.#intact = false;
+      // What was built from the frames lacks some from here on.
+      if (finding.type !== "index") this.#audit = undefined;
+    }
     if (this.#findings.length < FINDINGS_MAX) this.#findings.push(finding);
   }
 }
+
+/** What opening deals with, without losing anything that was acknowledged. */
+const HARMLESS: ReadonlySet<FindingType> = new Set(["tail", "unusable"]);
 
 /** A group of which frames are still to come. */
 interface OpenGroup {

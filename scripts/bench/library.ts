@@ -116,7 +116,8 @@ export class JournalView implements EventReader {
 
   get #store(): Store {
     if (this.#opened === undefined) {
-      this.#opened = Store.open(this.#dir, { fs: this.#fs });
+      const coldStart = { indexFile: false, footers: false };
+      this.#opened = Store.open(this.#dir, { fs: this.#fs, coldStart });
       const { path } = this.#opened.openReport;
       // `open-frames` is about this, and would quietly be about something else.
       if (path !== "frames") {

@@ -21,20 +21,32 @@ export const USER = Object.freeze({ entity: "user:1", scope: "app" });
 /** A kind to append with. */
 export const KIND = EventKind.DATA;
 
-/** Opens for writing, with a clock and chance that repeat themselves. */
+/** No index file and no footers: what is tested is what frames give. */
+export const FRAMES_ONLY = Object.freeze({ indexFile: false, footers: false });
+
+/**
+ * Opens for writing, with a clock and chance that repeat themselves, and with frames only: what indexes
+ * add has tests of its own.
+ */
 export function openStore(fs: StoreFs, options: StoreOptions = {}): Store {
   return Store.open(DIR, {
     fs,
     clock: new FixedClock(),
     entropy: new SeededEntropy(),
     sync: { everyNEvents: 0 },
+    coldStart: FRAMES_ONLY,
     ...options,
   });
 }
 
 /** Opens for reading. */
 export function openReader(fs: StoreFs, options: ReadOptions = {}): ReadOnlyStore {
-  return Store.openReadOnly(DIR, { fs, clock: new FixedClock(), ...options });
+  return Store.openReadOnly(DIR, {
+    fs,
+    clock: new FixedClock(),
+    coldStart: FRAMES_ONLY,
+    ...options,
+  });
 }
 
 /** An item of a batch at {@linkcode USER}. */

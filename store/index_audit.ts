@@ -1,0 +1,148 @@
+/**
+ * The part of verification that is about indexes: an index file or a footer that says something else than
+ * the frames would make reads give wrong answers, and nothing that is hashed would show it.
+ *
+ * While verification reads the frames, the index is built anew from them. Two indexes of the same frames
+ * have the same bytes, so comparing is comparing bytes.
+ *
+ * @module
+ */
+
+import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { EventIndex } from "./event_index.ts";
+import { HASH_SIZE } from "./hash.ts";
+import {
+  decodeIndexFile,
+  encodeIndexFile,
+  readIndexBytes,
+  type SavedJournal,
+  type SavedSegment,
+} from "./index_file.ts";
+import { readFooter } from "./recovery.ts";
+import { encodeFooter, footerProblem } from "./segment_footer.ts";
+
+/** What an index turned out to be. */
+export interface IndexFinding {
+  /** `"index"` contradicts the frames; `"unusable"` cannot be used, and opening does without it. */
+  readonly type: "index" | "unusable";
+  readonly reason: string;
+}
+
+/** Compares saved indexes with the frames they were made from. */
+export class IndexAudit {
+  readonly #fs: StoreFs;
+  readonly #dir: string;
+  readonly #index = new EventIndex();
+  readonly #segments: (SavedSegment & { end: number })[] = [];
+  readonly #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
+  #lastTimestampUs = 0;
+  #storeId: Uint8Array | undefined;
+  #firstSequence = 0;
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
+  #saved: SavedJournal | undefined;
+  #compared = false;
+
+  constructor(fs: StoreFs, dir: string) {
+    this.#fs = fs;
+    this.#dir = dir;
+  }
+
+  /** Reads the index file. To be called first. */
+  readIndexFile(): IndexFinding | undefined {
+    const read = readIndexBytes(this.#fs, this.#dir);
+    if (read.type === "missing") return undefined;
+    if (read.type === "unusable") return read;
+    const decoded = decodeIndexFile(read.bytes);
+    if (decoded.type !== "index") {
+      return decoded.type === "unusable" ? decoded : undefined;
+    }
+    this.#bytes = read.bytes;
+    this.#saved = decoded.journal;
+    return undefined;
+  }
+
+  /** Begins a segment, in order. */
+  enter(segment: Omit<SavedSegment, "firstRow" | "end">, storeId: Uint8Array): void {
+    this.#storeId = storeId;
+    const { id, framesStart, stamp } = segment;
+    this.#segments.push({ id, framesStart, stamp, firstRow: this.#index.count, end: framesStart });
+  }
+
+  /** Takes the frame that stands at `offset` of the current segment and ends at `end`. */
+  add(
+    bytes: Uint8Array,
+    body: number,
+    frame: { readonly offset: number; readonly end: number },
+    facts: { readonly eventHash: Uint8Array; readonly timestampUs: number },
+  ): void {
+    this.#index.add(bytes, body, frame.offset, facts.eventHash);
+    this.#segments[this.#segments.length - 1].end = frame.end;
+    this.#lastHash.set(facts.eventHash);
+    this.#lastTimestampUs = facts.timestampUs;
+  }
+
+  /** Compares the index file, if the frames read so far are those it knows. */
+  compareIndexFile(): IndexFinding | undefined {
+    const saved = this.#saved;
+    const last = this.#segments.at(-1);
+    const savedLast = saved?.segments.at(-1);
+    if (
+      this.#compared || saved === undefined || last === undefined || savedLast === undefined ||
+      this.#storeId === undefined || last.id !== savedLast.id || last.end !== savedLast.end
+    ) return undefined;
+    this.#compared = true;
+    const expected = encodeIndexFile({
+      storeId: this.#storeId,
+      firstSequence: this.#firstSequence,
+      lastTimestampUs: this.#lastTimestampUs,
+      lastHash: this.#lastHash,
+      segments: this.#segments,
+    }, this.#index);
+    if (partsEqual(expected, this.#bytes)) return undefined;
+    const isForeign = saved.segments.some((segment, i) =>
+      segment.stamp !== this.#segments[i]?.stamp
+    );
+    return isForeign
+      ? { type: "unusable", reason: "it is of other segments" }
+      : { type: "index", reason: "it does not say what the frames say: remove it" };
+  }
+
+  /** Compares the footer behind the frames of the current segment, which end at `end`. */
+  compareFooter(file: StoreFile, end: number, fileSize: number): IndexFinding | undefined {
+    const segment = this.#segments[this.#segments.length - 1];
+    const bytes = readFooter(file, end, fileSize);
+    if (typeof bytes === "string") return { type: "unusable", reason: bytes };
+    const problem = footerProblem(bytes);
+    if (problem !== undefined) return { type: "unusable", reason: problem };
+    if (segment.firstRow === this.#index.count) {
+      return { type: "unusable", reason: "it stands behind no frame" };
+    }
+    const expected = encodeFooter(this.#index, {
+      start: segment.firstRow,
+      end: this.#index.count,
+      firstSequence: this.#firstSequence + segment.firstRow,
+      framesEnd: end,
+      lastTimestampUs: this.#lastTimestampUs,
+      lastHash: this.#lastHash,
+    });
+    if (partsEqual([expected], bytes)) return undefined;
+    return { type: "index", reason: "it does not say what the frames say" };
+  }
+
+  /** Says that an index file was never met on the way: it is of a state that is not this one. */
+  finish(): IndexFinding | undefined {
+    if (this.#saved === undefined || this.#compared) return undefined;
+    return { type: "unusable", reason: "it is of another state of the journal" };
+  }
+}
+
+function partsEqual(parts: readonly Uint8Array[], bytes: Uint8Array | undefined): boolean {
+  if (bytes === undefined) return false;
+  let at = 0;
+  for (const part of parts) {
+    if (at + part.byteLength > bytes.byteLength) return false;
+    for (let i = 0; i < part.byteLength; i++) if (part[i] !== bytes[at + i]) return false;
+    at += part.byteLength;
+  }
+  return at === bytes.byteLength;
+}
