@@ -176,7 +176,7 @@ export interface CompactionEvidence {
   readonly segmentsRemoved: number;
   /** How many bytes smaller the files are; a rewrite that saves less than its header costs is negative. */
   readonly bytesReclaimed: number;
-  /** Payloads that are gone. */
+  /** Events that lost their payload; in a retention also those that had none, and left queries. */
   readonly eventsErased: number;
   /** Whether nothing was done, only said. */
   readonly dryRun: boolean;
@@ -199,7 +199,7 @@ export interface CompactionReport {
   readonly segmentsRemoved: number;
   /** How many bytes smaller the files are. */
   readonly bytesReclaimed: number;
-  /** Payloads that are gone. */
+  /** Events that lost their payload; in a retention also those that had none, and left queries. */
   readonly eventsErased: number;
   /** Transactions that were committed, one for each merged segment. */
   readonly transactions: number;
@@ -268,6 +268,8 @@ export class Compaction implements Disposable {
   #segmentsRemoved = 0;
   #bytesReclaimed = 0;
   #eventsErased = 0;
+  /** Why the marker of the last transaction is still there, if it is. */
+  #leftBehind: string | undefined;
 
   /**
    * Made by the store.
@@ -382,8 +384,17 @@ export class Compaction implements Disposable {
       this.#phase = "merging";
       this.#totalBytes = runs.reduce((sum, run) => sum + run.size, 0);
       for (const run of runs) {
-        if (dryRun) this.#pretend(run);
-        else yield* this.#transact(run, doomed);
+        if (dryRun) {
+          this.#pretend(run);
+          continue;
+        }
+        // Another marker in the place of one that is still needed would leave its files to nobody.
+        if (this.#leftBehind !== undefined) {
+          return this.#end(sealed, "failed", { reason: this.#leftBehind });
+        }
+        yield* this.#transact(run, doomed);
+        // A commit is a step of its own.
+        yield;
       }
       return this.#end(sealed, "performed", {});
     } catch (error) {
@@ -711,6 +722,7 @@ export class Compaction implements Disposable {
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
       this.#findings.push({ type, reason: error.message });
+      this.#leftBehind = error.message;
       return false;
     }
   }
@@ -951,8 +963,11 @@ export function settleEarlier({ fs, dir, storeId, source }: CompactionHost): voi
   };
   const { log } = source;
   try {
-    if (fs.stat(`${dir}/${MARKER_NAME}`) === undefined) return;
-    const { pending } = readSegmentSet(fs, dir, { storeId, thorough: true });
+    const { pending, leftovers } = readSegmentSet(fs, dir, { storeId, thorough: true });
+    for (const { name } of leftovers) {
+      // What an abandoned one could not remove. It counts for nothing.
+      if (name.endsWith(STAGED_SUFFIX)) removeQuietly(fs, `${dir}/${name}`);
+    }
     if (pending === undefined) return;
     const { compactionId } = pending.marker;
     const isHere = log.segments.some(({ merge }) =>
