@@ -21,11 +21,12 @@
  * |          80 | lane             | uint32   |             | scope               | str16             |
  * |          85 | depth            | uint32   |             | tags                | array16 of str16  |
  * |          90 | kind             | uint16   |             | receipt extensions  | map16 str16→bin32 |
- * |          93 | flags            | uint8    |             | payload, last       | bin32, or nil     |
+ * |          93 | flags            | uint8    |             | payload, last       | bin32, nil, false |
  *
  * `contentHash` is BLAKE3 of the payload bytes. The event hash is BLAKE3 of the body up to the payload
- * element, so it covers every field above, `prevHash` and `contentHash` included; a payload erased
- * later (nil) changes nothing that is hashed.
+ * element, so it covers every field above, `prevHash` and `contentHash` included. A payload erased
+ * later changes nothing that is hashed: `nil` stands for one that is gone while its event stays in
+ * every answer, `false` for one whose event queries leave out as well.
  *
  * Encoding asserts, because a bad frame would be our bug. Decoding reports, because bad bytes are the
  * disk's doing: each length is bounded before it is used, and a run of zeros is never a frame.
@@ -55,6 +56,7 @@ export const PAYLOAD_OPAQUE = 1;
 export const PAYLOAD_ENCRYPTED = 2;
 
 const MSGPACK_NIL = 0xc0;
+const MSGPACK_FALSE = 0xc2;
 const MSGPACK_BIN8 = 0xc4;
 const MSGPACK_BIN32 = 0xc6;
 const MSGPACK_UINT8 = 0xcc;
@@ -398,7 +400,9 @@ export function bodyProblem(bytes: Uint8Array, body: number, size: number): stri
   if (at < 0) return "the tags run past the body";
   at = skipExtensions(bytes, at, end);
   if (at < 0) return "the receipt extensions run past the body";
-  if (at + 1 === end && bytes[at] === MSGPACK_NIL) return undefined;
+  if (at + 1 === end && (bytes[at] === MSGPACK_NIL || bytes[at] === MSGPACK_FALSE)) {
+    return undefined;
+  }
   if (at + 5 > end || bytes[at] !== MSGPACK_BIN32) return "the payload has another type";
   if (at + 5 + readU32(bytes, at + 1) !== end) return "the payload does not end with the body";
   return undefined;
@@ -542,8 +546,46 @@ export function payloadStartOf(bytes: Uint8Array, body: number): number {
 /** The payload bytes as a view, or `undefined` when they were erased. */
 export function payloadOf(bytes: Uint8Array, body: number): Uint8Array | undefined {
   const at = payloadStartOf(bytes, body);
-  if (bytes[at] === MSGPACK_NIL) return undefined;
+  if (bytes[at] !== MSGPACK_BIN32) return undefined;
   return bytes.subarray(at + 5, at + 5 + readU32(bytes, at + 1));
+}
+
+/** What has become of the payload of the body from `body` up to `end`. */
+export function erasureOf(bytes: Uint8Array, body: number, end: number): Erasure | undefined {
+  // Nearly every body ends in other bytes, and then nobody has to find where its payload starts.
+  const last = bytes[end - 1];
+  if (last !== MSGPACK_NIL && last !== MSGPACK_FALSE) return undefined;
+  if (payloadStartOf(bytes, body) !== end - 1) return undefined;
+  return last === MSGPACK_NIL ? "erased" : "retired";
+}
+
+/** How a payload is gone: its event stays in every answer, or queries leave the event out too. */
+export type Erasure = "erased" | "retired";
+
+/** Bytes of the frame around a sound body once its payload is erased. */
+export function erasedFrameSize(bytes: Uint8Array, body: number): number {
+  return FRAME_HEADER_SIZE + payloadStartOf(bytes, body) - body + 1;
+}
+
+/**
+ * Copies the frame of a sound body without its payload to `start` of `target`, and returns its size.
+ * Its header, and with it the event hash, stays as it is.
+ */
+export function eraseFrame(
+  bytes: Uint8Array,
+  body: number,
+  erasure: Erasure,
+  target: Uint8Array,
+  start: number,
+): number {
+  const headerSize = payloadStartOf(bytes, body) - body;
+  const targetBody = start + FRAME_HEADER_SIZE;
+  const end = targetBody + headerSize + 1;
+  target.set(bytes.subarray(body, body + headerSize), targetBody);
+  target[end - 1] = erasure === "erased" ? MSGPACK_NIL : MSGPACK_FALSE;
+  writeU32(target, start, end - targetBody);
+  writeU32(target, start + 4, crc32(target.subarray(targetBody, end)));
+  return end - start;
 }
 
 /** What is wrong with a header standing alone, as a receipt carries it, or `undefined`. */

@@ -37,6 +37,25 @@ export function blake3Into(
   else target.set(hasher.init().update(bytes.subarray(start, end)).digest("binary"));
 }
 
+/**
+ * The BLAKE3-256 digest of bytes that come piece by piece. Other hashes may be computed in between, so
+ * its state is kept outside the shared hasher: about 2 KiB a piece, nothing for pieces of a megabyte.
+ */
+export class Blake3Stream {
+  #state: Uint8Array = hasher.init().save();
+
+  /** Adds the next piece. */
+  update(bytes: Uint8Array): void {
+    hasher.init().load(this.#state);
+    this.#state = hasher.update(bytes).save();
+  }
+
+  /** The digest of everything so far. */
+  digest(): Uint8Array {
+    return hasher.init().load(this.#state).digest("binary");
+  }
+}
+
 /** Whether two byte strings are equal. Not constant time: hashes here are not secrets. */
 export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
   if (a.byteLength !== b.byteLength) return false;

@@ -21,8 +21,9 @@ import { loadJournal } from "./cold_start.ts";
 import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
 import type { OpenReport } from "./open_report.ts";
-import { QUARANTINE_NAME, repairEnd } from "./recovery.ts";
-import { segmentIdOf } from "./segment_log.ts";
+import { type JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
+import { segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
+import { settleCompaction } from "./segment_set.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import {
   decodeStoreMeta,
@@ -69,7 +70,11 @@ export function openForWriting(
 ): OpenedFacts {
   const { fs, clock, entropy } = options;
   const known = readStoreId(dir, options);
-  const loaded = loadJournal(dir, options, known, (loader) => loader.load());
+  const loaded = loadJournal(dir, options, {
+    storeId: known,
+    isWriter: true,
+    walk: (loader) => loader.load(),
+  });
   const { source, loader, result: stop } = loaded;
   const { index, log } = source;
   if (options.chainVerification === "recompute" && log.segments.length > 0) {
@@ -80,7 +85,7 @@ export function openForWriting(
   // Whatever can refuse the journal has had its say: from here on, things are changed.
   const { tailPolicy } = options;
   const repairs = repairEnd({ fs, dir, index, log, loader, stop, tailPolicy });
-  const oddities = [...loader.oddities, ...tidy(fs, dir)];
+  const oddities = [...loader.oddities, ...settle(fs, dir, loader, log), ...tidy(fs, dir)];
 
   const ids = new IdGenerator(entropy);
   let storeId = loader.storeId;
@@ -135,6 +140,32 @@ export function openForWriting(
     lastTimestampUs,
     found,
   };
+}
+
+/**
+ * Ends a compaction that was cut short, and removes what compactions and prunes have left behind. Says
+ * what it did; names what it leaves alone.
+ */
+function settle(fs: StoreFs, dir: string, loader: JournalLoader, log: SegmentLog): string[] {
+  const oddities: string[] = [];
+  const { pending, leftovers = [] } = loader.set ?? {};
+  if (pending !== undefined) {
+    oddities.push(settleCompaction(fs, dir, pending));
+    for (const segment of log.segments) {
+      const path = `${dir}/${segmentName(segment.id)}`;
+      if (segment.path !== path) log.relocate(segment, path);
+    }
+  }
+  // What says that they do not count has to be durable before they go.
+  if (leftovers.some(({ removable }) => removable)) fs.syncDir(dir);
+  for (const { name, reason, removable } of leftovers) {
+    if (!removable) oddities.push(`ignored ${name}: ${reason}`);
+    else if (fs.removeIfPresent(`${dir}/${name}`)) oddities.push(`removed ${name}: ${reason}`);
+  }
+  for (const name of loader.superseded) {
+    oddities.push(`ignored ${name}: its events stand in a merged segment`);
+  }
+  return oddities;
 }
 
 /** Removes what interrupted writes left, and says so; names what only looks like a segment. */

@@ -20,13 +20,16 @@
 import { crc32 } from "../platform/checksum.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { BASE_RECORD_NAME, readBaseRecord } from "./base_record.ts";
+import { MARKER_NAME } from "./compaction_marker.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
-import type { EventIndex } from "./event_index.ts";
+import { type EventIndex, STATE_ERASED, STATE_RETIRED } from "./event_index.ts";
 import {
   clockOf,
   ENTITY_OFFSET,
   entitySizeOf,
+  erasureOf,
   FRAME_BODY_SIZE_MIN,
   groupRemainingOf,
   laneOf,
@@ -56,7 +59,8 @@ import {
 import { decodeFooter, FOOTER_HEADER_SIZE, footerProblem, footerSizeOf } from "./segment_footer.ts";
 import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
-import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
+import { lastIdOf, type Segment, type SegmentLog, segmentName } from "./segment_log.ts";
+import { readSegmentSet, type SegmentFile, type SegmentSet } from "./segment_set.ts";
 
 /** The directory that cut bytes are kept in. */
 export const QUARANTINE_NAME = "quarantine";
@@ -103,14 +107,35 @@ export interface LoaderOptions {
   readonly footers: boolean;
   /** For how long things took. */
   readonly clock: Clock;
+  /** Whether a writer loads, who then puts the directory in order. */
+  readonly isWriter?: boolean;
+}
+
+/**
+ * A file is not the one it was: a writer is compacting or pruning the journal beside us. Whoever reads
+ * begins again.
+ */
+export class LayoutChange extends Error {
+  /** The class, for messages and logs. */
+  override readonly name = "LayoutChange";
 }
 
 /** A segment header that has been checked, and where the frames behind it start. */
 interface OpenedHeader {
+  readonly path: string;
   readonly header: SegmentHeader;
-  readonly framesStart: number;
   /** CRC-32 of the header's bytes. */
-  readonly stamp: number;
+  readonly headerCrc: number;
+  readonly framesStart: number;
+}
+
+/** Where the footer of a sealed segment is. */
+interface FooterPlace {
+  /** The header of the segment behind. */
+  readonly next: SegmentHeader;
+  /** Where the frames end, and the footer begins. */
+  readonly end: number;
+  readonly fileSize: number;
 }
 
 /** Walks segments in order, adding whole groups to the index. */
@@ -133,6 +158,10 @@ export class JournalLoader {
   footersUs = 0;
   /** What was odd and harmless. */
   readonly oddities: string[] = [];
+  /** Which files the journal is made of, as of the last load. */
+  set: SegmentSet | undefined;
+  /** Files whose events stand in a merged segment before them. */
+  readonly superseded: string[] = [];
 
   readonly #options: LoaderOptions;
   /** The last stop that turned out to be a torn end, or one in the making. */
@@ -154,19 +183,28 @@ export class JournalLoader {
    * @throws {CorruptionError} when a segment header is damaged.
    */
   resume(saved: SavedJournal): string | undefined {
-    const { fs, index, log } = this.#options;
-    const waiting = this.#segmentsAfter(0);
-    for (const segment of saved.segments) {
-      if (waiting.shift() !== segment.id) return `segment ${segment.id} is not there`;
-      const opened = this.#openHeader(segment.id, waiting.length === 0);
-      if (opened === undefined) return `segment ${segment.id} has no header`;
-      if (opened.stamp !== segment.stamp || opened.framesStart !== segment.framesStart) {
-        return `segment ${segment.id} is not the one it knew`;
+    const { fs, dir, index, log } = this.#options;
+    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: false });
+    const { files, pending, base } = this.set;
+    if (pending !== undefined) return "a compaction was cut short";
+    if (saved.firstSequence !== (base?.firstSequence ?? 0) || !this.#beginAtBase(true)) {
+      return "the journal has been pruned since";
+    }
+    const waiting = [...files];
+    for (const known of saved.segments) {
+      this.#skipSuperseded(waiting);
+      const next = waiting.shift();
+      if (next?.id !== known.id) return `segment ${known.id} is not there`;
+      const opened = this.#openHeader(next, waiting.length === 0);
+      if (opened === undefined) return `segment ${known.id} has no header`;
+      if (opened.headerCrc !== known.headerCrc || opened.framesStart !== known.framesStart) {
+        return `segment ${known.id} is not the one it knew`;
       }
-      const path = this.#pathOf(segment.id);
-      if ((fs.stat(path)?.size ?? 0) < segment.end) return `segment ${segment.id} ends before it`;
-      this.#enter(opened, segment.firstRow);
-      log.segments[log.segments.length - 1].end = segment.end;
+      const fileSize = fs.stat(opened.path)?.size ?? 0;
+      if (fileSize < known.end) return `segment ${known.id} ends before it`;
+      const segment = this.#enter(opened, known.firstRow);
+      segment.end = known.end;
+      if (waiting.length > 0) segment.fileSize = fileSize;
     }
     if (this.storeId === undefined || !bytesEqual(this.storeId, saved.storeId)) {
       return "it belongs to another journal";
@@ -189,12 +227,16 @@ export class JournalLoader {
    * @returns where it stopped, or `undefined` when there is no segment yet.
    * @throws {CorruptionError} when a sealed segment is damaged, or the segments do not follow another.
    * @throws {FutureVersionError} when a segment was written by a newer program.
+   * @throws {LayoutChange} when a segment was replaced while it was being read.
    */
   load(): LoadStop | undefined {
-    const { log } = this.#options;
+    const { fs, dir, log, isWriter = false } = this.#options;
     this.#leaveWithdrawnSegment();
-    const waiting = this.#segmentsAfter(log.segments.at(-1)?.id ?? 0);
+    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: isWriter });
+    const lastId = log.segments.at(-1)?.id ?? 0;
+    const waiting = this.set.files.filter(({ id }) => id > lastId);
     if (log.segments.length === 0) {
+      this.#beginAtBase(false);
       const first = waiting.shift();
       if (first === undefined) {
         if (this.storeId === undefined) return undefined;
@@ -210,13 +252,93 @@ export class JournalLoader {
       this.#enter(opened);
     }
     for (;;) {
+      const segment = log.segments[log.segments.length - 1];
+      this.#skipSuperseded(waiting);
       const next = waiting.shift();
       // The next header says where this segment has to end, so it comes first.
       const opened = next === undefined ? undefined : this.#openHeader(next, waiting.length === 0);
+      if (opened === undefined && segment.merge !== undefined) {
+        this.#refuse(
+          segment,
+          segment.merge.framesEnd,
+          "the segments behind it are missing: compaction leaves the newest one alone",
+        );
+      }
       const stop = this.#scan(opened?.header);
       if (opened === undefined) return stop;
       this.#enter(opened);
     }
+  }
+
+  /** Leaves out files whose events stand in the merged segment that was read last. */
+  #skipSuperseded(waiting: SegmentFile[]): void {
+    const last = this.#options.log.segments.at(-1);
+    while (last !== undefined && waiting.length > 0 && waiting[0].id <= lastIdOf(last)) {
+      this.superseded.push(waiting[0].name);
+      waiting.shift();
+    }
+  }
+
+  /**
+   * Takes in what stands before the first segment, when older ones have been pruned.
+   *
+   * @param isResumed when the index holds it already; says whether it holds all of it.
+   */
+  #beginAtBase(isResumed: boolean): boolean {
+    const { fs, dir, index } = this.#options;
+    const facts = this.set?.base;
+    if (facts === undefined) return true;
+    let isKnown = true;
+    const path = `${dir}/${BASE_RECORD_NAME}`;
+    const file = fs.open(path, "read");
+    try {
+      const decoded = readBaseRecord(file, (head) => {
+        if (isResumed) {
+          isKnown &&= index.confirmBaseChain(head);
+          return;
+        }
+        const { entity, lane } = head;
+        const known = index.entities.find(entity, 0, entity.byteLength);
+        if (known !== NAME_UNKNOWN && index.findChain(known, lane) >= 0) {
+          return "it names a chain twice";
+        }
+        index.addBaseChain(head);
+      });
+      if (decoded.type === "corrupt") {
+        throw new CorruptionError({ path, offset: 0, reason: decoded.reason });
+      }
+      if (decoded.type === "future" || decoded.base.firstSequence !== facts.firstSequence) {
+        throw new LayoutChange(`"${path}" was replaced while it was being read`);
+      }
+    } finally {
+      file.close();
+    }
+    this.firstSequence = facts.firstSequence;
+    this.lastTimestampUs = facts.lastTimestampUs;
+    return isKnown;
+  }
+
+  /**
+   * Whether a writer has replaced or removed segments that were read here.
+   *
+   * @param thorough looks at the header of each; without it, at their sizes, which nearly always tell.
+   */
+  isLayoutChanged(thorough: boolean): boolean {
+    const { fs, log } = this.#options;
+    for (const segment of log.segments) {
+      const info = fs.stat(segment.path);
+      if (info === undefined) return true;
+      // Nobody knows yet what size an active one will have, and it cannot have been replaced.
+      if (!thorough && (segment.fileSize === undefined || segment.fileSize === info.size)) continue;
+      const file = fs.open(segment.path, "read");
+      try {
+        if (!isHeaderOf(segment, file)) return true;
+      } finally {
+        file.close();
+      }
+      if (segment.fileSize !== undefined) segment.fileSize = info.size;
+    }
+    return false;
   }
 
   /**
@@ -277,77 +399,91 @@ export class JournalLoader {
     const { fs, index, log } = this.#options;
     const segment = log.segments.at(-1);
     if (segment === undefined || segment.firstRow < index.count || log.segments.length < 2) return;
-    const decoded = fs.stat(segment.path) === undefined ? undefined : this.#readHeader(segment.id);
+    const decoded = fs.stat(segment.path) === undefined
+      ? undefined
+      : this.#readHeader(segment.path).decoded;
     const isSame = decoded?.type === "header" && this.header !== undefined &&
       decoded.header.createdNs === this.header.createdNs &&
       decoded.header.previousSize === this.header.previousSize;
     if (!isSame) log.segments.pop();
   }
 
-  /** Segment ids in the directory above `id`, ascending. */
-  #segmentsAfter(id: number): number[] {
-    const { fs, dir } = this.#options;
-    const ids: number[] = [];
-    for (const entry of fs.list(dir)) {
-      const segmentId = segmentIdOf(entry.name);
-      if (segmentId === undefined || segmentId <= id) continue;
-      // Opening a pipe would wait for somebody to write to it.
-      if (entry.kind === "other") this.#refuseHeader(segmentId, "it is not a regular file");
-      ids.push(segmentId);
-    }
-    return ids.sort((a, b) => a - b);
-  }
-
-  #readHeader(id: number): ReturnType<typeof decodeSegmentHeader> & { readonly stamp: number } {
-    const path = this.#pathOf(id);
+  #readHeader(
+    path: string,
+  ): { readonly decoded: ReturnType<typeof decodeSegmentHeader>; readonly headerCrc: number } {
     const file = this.#options.fs.open(path, "read");
     try {
       const bytes = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
       const size = readFully(file, bytes, 0);
       const decoded = decodeSegmentHeader(bytes.subarray(0, size));
-      const stamp = decoded.type === "header" ? crc32(bytes.subarray(0, decoded.end)) : 0;
-      return { ...decoded, stamp };
+      const end = decoded.type === "header" ? decoded.end : 0;
+      return { decoded, headerCrc: crc32(bytes.subarray(0, end)) };
     } finally {
       file.close();
     }
   }
 
   /** The header of a segment of this journal that follows the current one; `undefined` for a stub. */
-  #openHeader(id: number, last: boolean): OpenedHeader | undefined {
-    const path = this.#pathOf(id);
+  #openHeader({ id, name }: SegmentFile, last: boolean): OpenedHeader | undefined {
+    const path = `${this.#options.dir}/${name}`;
+    const refuse = (reason: string): never => {
+      throw new CorruptionError({ path, segmentId: id, offset: 0, reason });
+    };
     const previous = this.#options.log.segments.at(-1);
-    if (previous !== undefined && id !== previous.id + 1) {
-      this.#refuseHeader(id, `segment ${previous.id} is the one before it: others are missing`);
+    if (previous !== undefined && id !== lastIdOf(previous) + 1) {
+      refuse(`segment ${lastIdOf(previous)} is the one before it: others are missing`);
     }
-    const decoded = this.#readHeader(id);
+    const { decoded, headerCrc } = this.#readHeader(path);
     switch (decoded.type) {
       case "future":
         throw new FutureVersionError({ path, found: decoded.version, supported: FORMAT_VERSION });
       case "corrupt":
-        return this.#refuseHeader(id, decoded.reason);
+        return refuse(decoded.reason);
       case "cut":
-        if (!last) return this.#refuseHeader(id, "the header is cut short");
+        if (!last) return refuse("the header is cut short");
         if (!this.#isStub(path) || (previous === undefined && this.storeId !== undefined)) {
-          return this.#refuseHeader(id, "the header is damaged");
+          return refuse("the header is damaged");
         }
         this.stub = { id, path };
         return undefined;
     }
     const { header, end } = decoded;
-    if (header.segmentId !== id) {
-      this.#refuseHeader(id, `the header says it is segment ${header.segmentId}`);
-    }
+    if (header.segmentId !== id) refuse(`the header says it is segment ${header.segmentId}`);
     this.storeId ??= header.storeId;
-    if (!bytesEqual(header.storeId, this.storeId)) {
-      this.#refuseHeader(id, "the segment belongs to another journal");
+    if (!bytesEqual(header.storeId, this.storeId)) refuse("the segment belongs to another journal");
+    if (previous === undefined) this.#checkFirst(header, refuse);
+    return { path, header, headerCrc, framesStart: end };
+  }
+
+  /** Checks that the journal may begin with this segment. */
+  #checkFirst(header: SegmentHeader, refuse: (reason: string) => never): void {
+    const { base, pending } = this.set ?? {};
+    const { dir } = this.#options;
+    for (
+      const [name, storeId] of [
+        [MARKER_NAME, pending?.marker.storeId],
+        [BASE_RECORD_NAME, base?.storeId],
+      ] as const
+    ) {
+      if (storeId === undefined || bytesEqual(storeId, header.storeId)) continue;
+      const reason = "it belongs to another journal";
+      throw new CorruptionError({ path: `${dir}/${name}`, offset: 0, reason });
     }
-    if (previous === undefined && (header.firstSequence !== 0 || header.previousSize !== 0)) {
-      this.#refuseHeader(
-        id,
-        `segments before it are missing: it begins at sequence ${header.firstSequence}`,
+    if (base === undefined) {
+      if (header.firstSequence === 0 && header.previousSize === 0) return;
+      refuse(
+        `segments before it are missing: it begins at sequence ${header.firstSequence}, and there ` +
+          `is no ${BASE_RECORD_NAME} to say that they were pruned`,
+      );
+    } else if (
+      header.firstSequence !== base.firstSequence ||
+      !bytesEqual(header.previousHash, base.lastHash)
+    ) {
+      refuse(
+        `the segment does not continue what was pruned: it begins at sequence ` +
+          `${header.firstSequence}, and ${BASE_RECORD_NAME} ends before ${base.firstSequence}`,
       );
     }
-    return { header, framesStart: end, stamp: decoded.stamp };
   }
 
   /** Whether a file without a whole header is too short to have had one, and holds no event. */
@@ -362,32 +498,58 @@ export class JournalLoader {
   }
 
   /** Makes a segment the current one, now that the one before has been read to its end. */
-  #enter({ header, framesStart, stamp }: OpenedHeader, firstRow = this.#options.index.count): void {
+  #enter(
+    { path, header, headerCrc, framesStart }: OpenedHeader,
+    firstRow = this.#options.index.count,
+  ): Segment {
     const { log } = this.#options;
-    const id = header.segmentId;
+    const { segmentId: id, merge } = header;
     const expected = this.firstSequence + firstRow;
     if (header.firstSequence !== expected) {
-      this.#refuseHeader(
-        id,
-        `the segment begins at sequence ${header.firstSequence}, and ${expected} is next`,
-      );
+      throw new CorruptionError({
+        path,
+        segmentId: id,
+        offset: 0,
+        reason: `the segment begins at sequence ${header.firstSequence}, and ${expected} is next`,
+      });
     }
     this.header = header;
-    const path = this.#pathOf(id);
-    log.segments.push({ id, path, firstRow, framesStart, stamp, end: framesStart });
+    const segment: Segment = {
+      id,
+      path,
+      firstRow,
+      framesStart,
+      end: framesStart,
+      headerCrc,
+      ...(merge !== undefined && { merge }),
+    };
+    log.segments.push(segment);
+    return segment;
   }
 
-  #refuseHeader(segmentId: number, reason: string): never {
-    throw new CorruptionError({ path: this.#pathOf(segmentId), segmentId, offset: 0, reason });
-  }
-
-  /** Reads the current segment from its known end, up to where `next` says it ends or the file does. */
+  /**
+   * Reads the current segment from its known end, as far as the file goes, or up to where it was sealed:
+   * the header of the `next` one says where that is.
+   */
   #scan(next: SegmentHeader | undefined): LoadStop {
     const { fs, log, index } = this.#options;
-    const sealedEnd = next?.previousSize;
+    const sealedSize = next?.previousSize;
     const segment = log.segments[log.segments.length - 1];
+    const { merge } = segment;
+    if (merge !== undefined && merge.sealedSize !== sealedSize) {
+      this.#refuse(
+        segment,
+        0,
+        `the segment stands for one sealed with ${merge.sealedSize} bytes, and the next one ` +
+          `follows one of ${sealedSize}`,
+      );
+    }
+    const sealedEnd = merge?.framesEnd ?? sealedSize;
     const file = fs.open(segment.path, "read");
     try {
+      if (!isHeaderOf(segment, file)) {
+        throw new LayoutChange(`"${segment.path}" was replaced while it was being read`);
+      }
       const fileSize = file.size();
       if (sealedEnd !== undefined && fileSize < sealedEnd) {
         this.#refuse(
@@ -396,7 +558,9 @@ export class JournalLoader {
           `the sealed segment ends here, and ${sealedEnd - fileSize} bytes are missing`,
         );
       }
-      if (next !== undefined) this.#takeFooter(file, segment, next, fileSize);
+      if (next !== undefined && sealedEnd !== undefined) {
+        this.#takeFooter(file, segment, { next, end: sealedEnd, fileSize });
+      }
       const scanner = new FrameScanner(file, segment.end, sealedEnd ?? fileSize);
       this.#group.length = 0;
       let groupEnd = -1;
@@ -427,8 +591,10 @@ export class JournalLoader {
           this.#check(segment, staged.body, 0, staged.offset, clocks);
         }
         this.#check(segment, bytes, body, offset, clocks);
-        for (const staged of this.#group) this.#add(staged.body, 0, staged.offset);
-        this.#add(bytes, body, offset);
+        for (const staged of this.#group) {
+          this.#add(staged.body, 0, staged.body.byteLength, staged.offset);
+        }
+        this.#add(bytes, body, body + scanner.bodySize, offset);
         this.#group.length = 0;
         groupEnd = -1;
         this.scannedSize += scanner.nextOffset - segment.end;
@@ -445,6 +611,7 @@ export class JournalLoader {
             : "the sealed segment has no frame here",
         );
       }
+      if (sealedEnd !== undefined) segment.fileSize = fileSize;
       return {
         result: result === "end" && this.#group.length > 0 ? "incomplete group" : result,
         offset: scanner.offset,
@@ -459,12 +626,13 @@ export class JournalLoader {
   }
 
   /** Adds all rows of a sealed segment from the footer behind its frames, if it has one that fits. */
-  #takeFooter(file: StoreFile, segment: Segment, next: SegmentHeader, fileSize: number): void {
+  #takeFooter(file: StoreFile, segment: Segment, place: FooterPlace): void {
     const { footers, clock, index } = this.#options;
-    const end = next.previousSize;
-    if (!footers || fileSize === end || segment.end !== segment.framesStart) return;
+    const { end, fileSize } = place;
+    if (!footers || this.set?.pending !== undefined) return;
+    if (fileSize === end || segment.end !== segment.framesStart) return;
     const startedUs = clock.monotonicUs();
-    const problem = this.#problemOfFooter(file, segment, next, fileSize);
+    const problem = this.#problemOfFooter(file, segment, place);
     if (problem === undefined) {
       this.footerCount++;
       this.footerEntries += index.count - segment.firstRow;
@@ -476,14 +644,9 @@ export class JournalLoader {
   }
 
   /** Why the footer cannot be used; when it can, its rows are in the index afterwards. */
-  #problemOfFooter(
-    file: StoreFile,
-    segment: Segment,
-    next: SegmentHeader,
-    fileSize: number,
-  ): string | undefined {
+  #problemOfFooter(file: StoreFile, segment: Segment, place: FooterPlace): string | undefined {
     const { index } = this.#options;
-    const end = next.previousSize;
+    const { next, end, fileSize } = place;
     const bytes = readFooter(file, end, fileSize);
     if (typeof bytes === "string") return bytes;
     const decoded = decodeFooter(bytes);
@@ -552,19 +715,27 @@ export class JournalLoader {
     }
   }
 
-  #add(bytes: Uint8Array, body: number, offset: number): void {
+  #add(bytes: Uint8Array, body: number, end: number, offset: number): void {
     const timestampUs = timestampOf(bytes, body);
     if (timestampUs > this.lastTimestampUs) this.lastTimestampUs = timestampUs;
-    this.#options.index.add(bytes, body, offset, undefined);
+    const { index } = this.#options;
+    const row = index.add(bytes, body, offset, undefined);
+    const erasure = erasureOf(bytes, body, end);
+    if (erasure !== undefined) {
+      index.setState(row, erasure === "erased" ? STATE_ERASED : STATE_RETIRED);
+    }
   }
 
   #refuse(segment: Segment, offset: number, reason: string): never {
     throw new CorruptionError({ path: segment.path, segmentId: segment.id, offset, reason });
   }
+}
 
-  #pathOf(id: number): string {
-    return `${this.#options.dir}/${segmentName(id)}`;
-  }
+/** Whether a file still begins with the header that was read when the segment was entered. */
+function isHeaderOf(segment: Segment, file: StoreFile): boolean {
+  const header = new Uint8Array(segment.framesStart);
+  const size = readFully(file, header, 0);
+  return size === header.byteLength && crc32(header) === segment.headerCrc;
 }
 
 /** What the repairs work on: what was loaded, and where the loading stopped. */

@@ -5,7 +5,7 @@
  * | -----: | ---: | ------ | ------ | ---------------------------------------- |
  * |      0 |    4 | magic  | ASCII  | `FBAT`                                   |
  * |      4 |    4 | `size` | u32 BE | bytes of the map, at most 64 KiB         |
- * |      8 |    n | map    | bytes  | a MessagePack map, the eight keys below  |
+ * |      8 |    n | map    | bytes  | a MessagePack map, with the keys below   |
  *
  * | Key               | Encoding | Meaning                                                       |
  * | ----------------- | -------- | ------------------------------------------------------------- |
@@ -16,7 +16,15 @@
  * | `first_sequence`  | uint64   | sequence of the first frame, also when there is none yet      |
  * | `previous_size`   | uint64   | where the frames of the segment before end; 0 for the first   |
  * | `previous_hash`   | bin8(32) | event hash of the last frame before; zeros for the first      |
+ * | `last_segment_id` | uint32   | merged only: it stands for the ids from its own up to this    |
+ * | `sealed_size`     | uint64   | merged only: what the next segment's `previous_size` says     |
+ * | `frames_end`      | uint64   | merged only: where its own frames end                         |
+ * | `compaction_id`   | bin8(16) | merged only: which compaction made it                         |
  * | `checksum`        | uint32   | CRC-32 of every byte in front of this number, magic included  |
+ *
+ * A segment that compaction made of several has all twelve keys, any other the eight that are not
+ * marked. A merged one continues whatever its first source continued, and the segment behind it still
+ * names the size its last source had when it was sealed.
  *
  * `previous_size` and `previous_hash` are what makes a shortened sealed segment visible: it was synced
  * before this header was written, so a shorter one has lost acknowledged events.
@@ -39,6 +47,18 @@ const MAP_SIZE_MAX = 64 * 1024;
 export const SEGMENT_HEADER_SIZE_MAX: number = PREFIX_SIZE + MAP_SIZE_MAX;
 const MAGIC = Uint8Array.of(0x46, 0x42, 0x41, 0x54);
 
+/** What a merged segment says besides. */
+export interface MergeFacts {
+  /** The id of the last segment it stands for; at least its own. */
+  readonly lastSegmentId: number;
+  /** Where the frames of the last source ended when it was sealed: the next segment says the same. */
+  readonly sealedSize: number;
+  /** Where its own frames end. */
+  readonly framesEnd: number;
+  /** Which compaction made it, sixteen bytes. */
+  readonly compactionId: Uint8Array;
+}
+
 /** The facts of a segment header. */
 export interface SegmentHeader {
   /** Which journal, sixteen bytes. */
@@ -53,6 +73,8 @@ export interface SegmentHeader {
   readonly previousSize: number;
   /** Event hash of the last frame before; zeros for the first segment. */
   readonly previousHash: Uint8Array;
+  /** Only in a segment that compaction made. */
+  readonly merge?: MergeFacts;
 }
 
 /** What {@linkcode decodeSegmentHeader} found. */
@@ -62,8 +84,9 @@ export type SegmentHeaderResult =
   | { readonly type: "cut" }
   | { readonly type: "corrupt"; readonly reason: string };
 
-/** Where the value of each key starts, behind its MessagePack marker; its size; and the whole header. */
-const LAYOUT = layOut([
+type Field = readonly [key: string, marker: number[], size: number];
+
+const COMMON_FIELDS: readonly Field[] = [
   ["version", [0xcd], 2],
   ["store_id", [0xc4, ID_SIZE], ID_SIZE],
   ["segment_id", [0xce], 4],
@@ -71,8 +94,20 @@ const LAYOUT = layOut([
   ["first_sequence", [0xcf], 8],
   ["previous_size", [0xcf], 8],
   ["previous_hash", [0xc4, HASH_SIZE], HASH_SIZE],
-  ["checksum", [0xce], 4],
-]);
+];
+const MERGE_FIELDS: readonly Field[] = [
+  ["last_segment_id", [0xce], 4],
+  ["sealed_size", [0xcf], 8],
+  ["frames_end", [0xcf], 8],
+  ["compaction_id", [0xc4, ID_SIZE], ID_SIZE],
+];
+const CHECKSUM_FIELD: Field = ["checksum", [0xce], 4];
+
+/** Where the value of each key starts, behind its MessagePack marker; its size; and the whole header. */
+const LAYOUT = layOut([...COMMON_FIELDS, CHECKSUM_FIELD]);
+const MERGED_LAYOUT = layOut([...COMMON_FIELDS, ...MERGE_FIELDS, CHECKSUM_FIELD]);
+/** Bytes of the header of a merged segment. */
+export const MERGED_HEADER_SIZE: number = MERGED_LAYOUT.template.byteLength;
 
 interface Layout {
   /** A header with every value zero. */
@@ -82,7 +117,7 @@ interface Layout {
   readonly offsets: Readonly<Record<string, number>>;
 }
 
-function layOut(fields: readonly [key: string, marker: number[], size: number][]): Layout {
+function layOut(fields: readonly Field[]): Layout {
   const bytes: number[] = [...MAGIC, 0, 0, 0, 0, 0x80 | fields.length];
   const values: [start: number, size: number][] = [];
   const offsets: Record<string, number> = {};
@@ -101,7 +136,8 @@ function layOut(fields: readonly [key: string, marker: number[], size: number][]
 
 /** The bytes of a segment header. */
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
-  const { template, offsets } = LAYOUT;
+  const { merge } = header;
+  const { template, offsets } = merge === undefined ? LAYOUT : MERGED_LAYOUT;
   const bytes = template.slice();
   writeU16(bytes, offsets.version, FORMAT_VERSION);
   bytes.set(header.storeId, offsets.store_id);
@@ -110,6 +146,12 @@ export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   writeU64(bytes, offsets.first_sequence, header.firstSequence);
   writeU64(bytes, offsets.previous_size, header.previousSize);
   bytes.set(header.previousHash, offsets.previous_hash);
+  if (merge !== undefined) {
+    writeU32(bytes, offsets.last_segment_id, merge.lastSegmentId);
+    writeU64(bytes, offsets.sealed_size, merge.sealedSize);
+    writeU64(bytes, offsets.frames_end, merge.framesEnd);
+    bytes.set(merge.compactionId, offsets.compaction_id);
+  }
   writeU32(bytes, offsets.checksum, crc32(bytes.subarray(0, offsets.checksum)));
   return bytes;
 }
@@ -129,7 +171,8 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   }
   const end = PREFIX_SIZE + mapSize;
   if (end > bytes.byteLength) return { type: "cut" };
-  const { template, isValue, offsets } = LAYOUT;
+  const isMerged = end === MERGED_HEADER_SIZE;
+  const { template, isValue, offsets } = isMerged ? MERGED_LAYOUT : LAYOUT;
   // The version comes first in every format, so that a newer header is known for what it is.
   const versionEnd = offsets.version + 2;
   if (end < versionEnd || !startsLike(bytes, template, isValue, versionEnd)) {
@@ -154,6 +197,14 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
   ) {
     return { type: "corrupt", reason: "the header has a number out of its range" };
   }
+  const merge = isMerged ? decodeMerge(bytes, offsets) : undefined;
+  if (merge !== undefined) {
+    const { lastSegmentId, sealedSize, framesEnd } = merge;
+    if (
+      lastSegmentId < segmentId || !Number.isSafeInteger(sealedSize) ||
+      !Number.isSafeInteger(framesEnd) || framesEnd < end
+    ) return { type: "corrupt", reason: "the header has a number out of its range" };
+  }
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   return {
     type: "header",
@@ -164,8 +215,18 @@ export function decodeSegmentHeader(bytes: Uint8Array): SegmentHeaderResult {
       firstSequence,
       previousSize,
       previousHash: bytes.slice(offsets.previous_hash, offsets.previous_hash + HASH_SIZE),
+      ...(merge !== undefined && { merge }),
     },
     end,
+  };
+}
+
+function decodeMerge(bytes: Uint8Array, offsets: Layout["offsets"]): MergeFacts {
+  return {
+    lastSegmentId: readU32(bytes, offsets.last_segment_id),
+    sealedSize: readU64(bytes, offsets.sealed_size),
+    framesEnd: readU64(bytes, offsets.frames_end),
+    compactionId: bytes.slice(offsets.compaction_id, offsets.compaction_id + ID_SIZE),
   };
 }
 

@@ -15,6 +15,7 @@ import { CorruptionError, StoreClosedError, StoreIoError } from "./errors.ts";
 import type { EventIndex } from "./event_index.ts";
 import { readRange } from "./frame_scanner.ts";
 import { NO_BYTES } from "./hash.ts";
+import type { MergeFacts } from "./segment_header.ts";
 import { Slab } from "./slab.ts";
 import {
   bodyProblem,
@@ -34,15 +35,24 @@ export interface Segment {
   /** From 1. */
   readonly id: number;
   /** The file. */
-  readonly path: string;
+  path: string;
   /** Row of its first event, also when it has none yet. */
   readonly firstRow: number;
   /** Where its frames start. */
   readonly framesStart: number;
   /** CRC-32 of its header: what tells it from another file under its name. */
-  readonly stamp: number;
+  readonly headerCrc: number;
   /** Where its frames end, as far as they are known. */
   end: number;
+  /** Only of a segment that compaction made. */
+  readonly merge?: MergeFacts;
+  /** Size of the file, when the segment was sealed as it was read. */
+  fileSize?: number;
+}
+
+/** The last of the ids that a segment stands for. */
+export function lastIdOf({ id, merge }: Segment): number {
+  return merge?.lastSegmentId ?? id;
 }
 
 /** The writer's newest bytes: `bytes[0]` stands at file offset `start` of the last segment. */
@@ -209,6 +219,27 @@ export class SegmentLog {
     this.located = bytes;
     this.locatedSize = size;
     return at + FRAME_HEADER_SIZE;
+  }
+
+  /**
+   * Puts other segments in the place of `count` of them from `index` on, in one turn. Nothing of what was
+   * read from the old ones is used again.
+   */
+  replace(index: number, count: number, segments: readonly Segment[]): void {
+    for (const { id } of this.segments.splice(index, count, ...segments)) this.#closeFile(id);
+    this.#segmentHint = 0;
+    this.forget();
+  }
+
+  /** Says that a segment's file has another name now. */
+  relocate(segment: Segment, path: string): void {
+    segment.path = path;
+    this.#closeFile(segment.id);
+  }
+
+  #closeFile(id: number): void {
+    this.#files.get(id)?.close();
+    this.#files.delete(id);
   }
 
   /** Forgets buffered bytes, so that the next read goes to the file. */

@@ -43,11 +43,12 @@ export interface LogPosition {
   readonly size: number;
 }
 
-/** What events read from. */
+/** What events read from. A reader whose journal was compacted or pruned beside it begins it anew. */
 export interface EventSource {
-  readonly index: EventIndex;
-  readonly log: SegmentLog;
-  readonly firstSequence: number;
+  index: EventIndex;
+  log: SegmentLog;
+  /** Sequence of row 0. */
+  firstSequence: number;
 }
 
 /** An event as plain data, for JSON. */

@@ -286,8 +286,8 @@ class Verifier {
       if (decoded.type === "header") {
         start = decoded.end;
         this.#verifyHeader(id, decoded.header, previous);
-        const stamp = crc32(head.subarray(0, start));
-        this.#audit?.enter({ id, framesStart: start, stamp }, decoded.header.storeId);
+        const headerCrc = crc32(head.subarray(0, start));
+        this.#audit?.enter({ id, framesStart: start, headerCrc }, decoded.header.storeId);
       } else {
         const isFuture = decoded.type === "future";
         start = isFuture ? -1 : this.#resync(file, id, 8, size);
