@@ -287,7 +287,7 @@ class EventImport {
     const { namespace, region = Region.all(), after, filter, onProgress } = options;
     this.#source = source;
     this.#target = target;
-    this.#ceiling = this.#reading(() => source.stats().nextSequence);
+    this.#ceiling = this.#ceilingOf(source);
     this.#region = Region.from(region);
     this.#after = after;
     this.#limit = assertCount("limit", options.limit, Infinity);
@@ -306,7 +306,7 @@ class EventImport {
 
   run(): ImportReport {
     const range = { before: this.#ceiling, after: this.#after, limit: this.#limit };
-    for (const event of this.#reading(() => this.#source.events(this.#region, range))) {
+    for (const event of this.#source.events(this.#region, range)) {
       this.#look(event);
       this.#sourceHighWatermark = event.globalSequence;
       if (++this.#sinceProgress >= PROGRESS_EVENTS) this.#progress();
@@ -328,7 +328,7 @@ class EventImport {
       this.#skippedFiltered++;
       return;
     }
-    const body = this.#reading(() => event.bodyBytes);
+    const body = this.#bodyOf(event);
     const extensions = extensionsOf(body, 0);
     if (this.#isReimported(extensions, sequence)) {
       this.#skippedReimported++;
@@ -525,14 +525,27 @@ class EventImport {
     return new ImportEventError(sequence, this.#report(), cause);
   }
 
-  /** Reads from the source, which may have been closed, by a callback too. */
-  #reading<T>(read: () => T): T {
+  #ceilingOf(source: JournalReader): number {
     try {
-      return read();
+      return source.stats().nextSequence;
     } catch (error) {
-      if (error instanceof StoreClosedError) throw new ImportSourceClosedError(this.#source.dir);
-      throw error;
+      throw this.#describeClosed(error);
     }
+  }
+
+  #bodyOf(event: StoredEvent): Uint8Array {
+    try {
+      return event.bodyBytes;
+    } catch (error) {
+      throw this.#describeClosed(error);
+    }
+  }
+
+  /** That the source is closed, now or since a callback, is not to be taken for this journal. */
+  #describeClosed(error: unknown): unknown {
+    return error instanceof StoreClosedError
+      ? new ImportSourceClosedError(this.#source.dir)
+      : error;
   }
 }
 
