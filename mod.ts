@@ -57,6 +57,20 @@ export {
   OperationKey,
 } from "./store/ids.ts";
 export {
+  ImportEventError,
+  type ImportOptions,
+  type ImportReport,
+  ImportSourceClosedError,
+  previewImport,
+} from "./store/import_events.ts";
+export {
+  IMPORT_NAMESPACE_SIZE_MAX,
+  type ImportProvenance,
+  importProvenance,
+  ImportProvenanceError,
+  type ImportProvenanceFailure,
+} from "./store/import_provenance.ts";
+export {
   type AncestorBoundary,
   type AncestorWalk,
   type EventsOptions,

@@ -1,5 +1,6 @@
 /**
- * `batpak import`: events from NDJSON, a group of lines at a time; see `importer.ts` for the groups.
+ * `batpak import`: events from NDJSON, a group of lines at a time; see `importer.ts` for the groups. Events
+ * of another journal are the business of `import_from.ts`.
  *
  * The store is synchronous. Between groups the loop lets the system's signals in: Ctrl-C ends the
  * import after a whole group and a clean close, and the report says after which line.
@@ -8,10 +9,11 @@
  */
 import type { Command } from "commander";
 import { StoreError } from "../mod.ts";
-import { CommandError, errorToJson, ExitCode, exitCodeOf } from "./errors.ts";
+import { CommandError, errorToJson, ExitCode, exitCodeOf, usageError } from "./errors.ts";
 import { type Host, type Input, OutputClosedError } from "./host.ts";
+import { addFromOptions, type FromFlags, runImportFrom } from "./import_from.ts";
 import { Importer } from "./importer.ts";
-import { openForWriting } from "./journal.ts";
+import { isJournal, openForWriting } from "./journal.ts";
 import { LineSplitter } from "./line_splitter.ts";
 import { addJsonOption } from "./options.ts";
 import { formatCount, plural } from "./output.ts";
@@ -25,18 +27,46 @@ const LINE_BYTES_MAX = 64 << 20;
 export function addImportCommand(program: Command, session: Session): void {
   const command = program
     .command("import")
-    .summary("append events from NDJSON")
+    .summary("append events from NDJSON, or from another journal")
     .description(
       "Appends one event for each line of FILE, in groups of up to 256 lines that are written whole " +
         "or not at all. A line is a JSON object: entity, scope, payload, and if wanted kind, key, " +
-        "tags, causationId, correlationId, lane. A bad line ends the import; nothing of its group is " +
-        "written. Lines with a key can be imported again: what is known is left out.",
+        "tags, causationId, correlationId, lane, depth, flags, payloadVersion, payloadEncoding. A bad " +
+        "line ends the import; nothing of its group is written. Lines with a key can be imported " +
+        "again: what is known is left out. What query prints can be imported as it is: an event's id " +
+        "becomes its key, and what only the journal can set is left aside.\n\n" +
+        "With --from it appends the events of another journal instead, with everything they carry and " +
+        "a note of where they come from. Repeating it adds only what is missing.",
     )
     .argument("<dir>", "the journal's directory")
     .argument("[file]", "the lines; - or nothing reads them from standard input");
+  addFromOptions(command);
   addJsonOption(command).action(
-    (dir: string, file: string | undefined) => runImport(session, dir, file ?? "-"),
+    (dir: string, file: string | undefined, { json: _, from, ...flags }: ImportFlags) => {
+      if (from === undefined) {
+        const [first] = Object.keys(flags);
+        if (first !== undefined) throw usageError(describeStray(command, first));
+        return runImport(session, dir, file ?? "-");
+      }
+      if (file !== undefined) {
+        throw usageError(
+          `Cannot import from a journal and from lines at once: leave out --from or "${file}"`,
+          { from, file },
+        );
+      }
+      return runImportFrom(session, dir, from, flags);
+    },
   );
+}
+
+interface ImportFlags extends FromFlags {
+  readonly from?: string;
+  readonly json?: true;
+}
+
+function describeStray(command: Command, name: string): string {
+  const flag = command.options.find((option) => option.attributeName() === name)?.long ?? name;
+  return `Cannot use ${flag} for lines: it says what to import from the journal that --from names`;
 }
 
 async function runImport(session: Session, dir: string, file: string): Promise<void> {
@@ -49,12 +79,14 @@ async function runImport(session: Session, dir: string, file: string): Promise<v
     totalBytes: input.size,
   });
   const startMs = host.nowMs();
-  let importer: Importer;
+  let outcome: Importer;
   {
-    using store = openForWriting(dir, output);
-    importer = new Importer(store);
+    using importer = new Importer(() => openForWriting(dir, output), isJournal(dir));
+    outcome = importer;
     try {
       await readLines(host, input, importer, { signal: interrupt.signal, progress });
+      // No line is no error, and what follows should find a journal.
+      if (!interrupt.signal.aborted) void importer.store;
     } catch (error) {
       progress.clear();
       throw describeFailure(error, importer);
@@ -62,19 +94,19 @@ async function runImport(session: Session, dir: string, file: string): Promise<v
   }
   progress.clear();
   const elapsedMs = host.nowMs() - startMs;
-  const { lines, imported, known } = importer;
+  const { lines, imported, known, skipped } = outcome;
   const interrupted = interrupt.signal.aborted;
   if (interrupted) session.exitCode = ExitCode.INTERRUPTED;
   const rate = Math.round(imported * 1000 / Math.max(1, elapsedMs));
-  const text = `${describe(importer)} in ${(elapsedMs / 1000).toFixed(1)} s, ${
+  const text = `${describe(outcome)} in ${(elapsedMs / 1000).toFixed(1)} s, ${
     formatCount(rate)
   } events/s`;
-  const facts = { lines, imported, known, interrupted, elapsedMs: Math.round(elapsedMs) };
+  const facts = { lines, imported, known, skipped, interrupted, elapsedMs: Math.round(elapsedMs) };
   if (output.json) output.record(facts);
   else if (!interrupted) output.text(text);
   else {
     output.note(
-      `batpak: interrupted. ${text}. The journal is whole; ${howToGoOn(importer)}`,
+      `batpak: interrupted. ${text}. The journal is whole; ${howToGoOn(outcome)}`,
       facts,
     );
   }
@@ -119,7 +151,7 @@ async function readLines(
 
 function describeFailure(error: unknown, importer: Importer): unknown {
   if (error instanceof OutputClosedError) return error;
-  const { lines, imported, known } = importer;
+  const { lines, imported, known, skipped } = importer;
   const blamed = importer.blame(error);
   const cause = blamed?.cause ?? error;
   const { code, message: reason, ...facts } = errorToJson(cause);
@@ -133,16 +165,17 @@ function describeFailure(error: unknown, importer: Importer): unknown {
     blamed === undefined || cause instanceof StoreError ? code : "BAD_LINE",
     `${what}. ${lost}. Before: ${describe(importer)}`,
     {
-      facts: { ...facts, line: blamed?.line, reason, lines, imported, known },
+      facts: { ...facts, line: blamed?.line, reason, lines, imported, known, skipped },
       exitCode: blamed === undefined ? exitCodeOf(error) : ExitCode.FAILURE,
       cause,
     },
   );
 }
 
-function describe({ lines, imported, known }: Importer): string {
+function describe({ lines, imported, known, skipped }: Importer): string {
   const left = known === 0 ? "" : `, ${formatCount(known)} known and left out`;
-  return `${plural(imported, "event")} imported from ${plural(lines, "line")}${left}`;
+  const own = skipped === 0 ? "" : `, ${formatCount(skipped)} of a store's own or erased skipped`;
+  return `${plural(imported, "event")} imported from ${plural(lines, "line")}${left}${own}`;
 }
 
 function howToGoOn({ lines }: Importer): string {

@@ -1,24 +1,33 @@
 /**
  * One line of an import: JSON that describes one event.
  *
- * | Field           | Type             | Notes                                        |
- * | --------------- | ---------------- | -------------------------------------------- |
- * | `entity`        | string           | required                                     |
- * | `scope`         | string           | required                                     |
- * | `payload`       | any JSON         | required; stand-ins as in `payload_json.ts`  |
- * | `kind`          | string           | `"F:001"` or `"0xF001"`; default `"1:000"`   |
- * | `key`           | string           | idempotency key                              |
- * | `tags`          | array of strings |                                              |
- * | `causationId`   | string or null   | an id                                        |
- * | `correlationId` | string or null   | an id                                        |
- * | `lane`          | number           | default 0                                    |
+ * | Field             | Type             | Notes                                        |
+ * | ----------------- | ---------------- | -------------------------------------------- |
+ * | `entity`          | string           | required                                     |
+ * | `scope`           | string           | required                                     |
+ * | `payload`         | any JSON         | required; stand-ins as in `payload_json.ts`  |
+ * | `payloadEncoding` | string           | `"opaque"` for a payload of `$bytes`         |
+ * | `payloadVersion`  | number           | default 0                                    |
+ * | `kind`            | string           | `"F:001"` or `"0xF001"`; default `"1:000"`   |
+ * | `key`             | string           | idempotency key                              |
+ * | `tags`            | array of strings |                                              |
+ * | `causationId`     | string or null   | an id                                        |
+ * | `correlationId`   | string or null   | an id                                        |
+ * | `lane`, `depth`   | number           | default 0                                    |
+ * | `flags`           | number           | default 0                                    |
+ *
+ * A line that `query` or `tail` printed is one, too. It is known by its `eventId`, which becomes its key,
+ * so that importing it again changes nothing. What an import cannot set is its business there, and left
+ * aside: `globalSequence`, `clock`, `timestampUs`, `prevHash`, `contentHash` and `eventHash`. In a line
+ * without `eventId` these are refused: somebody meant something by them. The store's own events and
+ * those whose payload was erased are skipped.
  *
  * Here is judged what JSON and its types can say. What a coordinate, a tag or an id may be is judged by
  * the store, which refuses the whole group.
  *
  * @module
  */
-import { type BatchItem, EventKind } from "../mod.ts";
+import { type BatchItem, EventId, EventKind } from "../mod.ts";
 import { LossyNumberError, parseJson } from "./json_text.ts";
 import { payloadFromJson } from "./payload_json.ts";
 
@@ -30,39 +39,61 @@ export class LineError extends Error {
 
 /** An event to be imported. */
 export interface ImportItem extends BatchItem {
-  /** Always as it stands in the line. */
+  /** As it stands in the line, or the id of an event that was printed. */
   readonly idempotencyKey?: string;
 }
 
+/** What a line says. */
+export type ParsedLine =
+  | { readonly type: "blank" }
+  /** An event that was printed and has nothing to import: the store's own, or an erased one. */
+  | { readonly type: "skipped" }
+  | {
+    readonly type: "event";
+    readonly item: ImportItem;
+    /** Whether it was printed by the command: then its cause may have been imported, too. */
+    readonly printed: boolean;
+  };
+
 /**
- * Reads a line; `undefined` when it is blank.
+ * Reads a line.
  *
  * @throws {LineError} when it is not an event; the message says why.
  */
-export function parseImportLine(bytes: Uint8Array): ImportItem | undefined {
+export function parseImportLine(bytes: Uint8Array): ParsedLine {
   const text = decodeText(bytes);
-  if (text.trim() === "") return undefined;
+  if (text.trim() === "") return { type: "blank" };
   const fields = parseObject(text);
+  const printed = "eventId" in fields;
   for (const name of Object.keys(fields)) {
-    if (!FIELDS.has(name)) {
-      throw new LineError(
-        `there is no field ${JSON.stringify(name)}; there are ${[...FIELDS].join(", ")}`,
-      );
-    }
+    if (FIELDS.has(name) || (printed && PRINTED_FIELDS.has(name))) continue;
+    throw new LineError(
+      PRINTED_FIELDS.has(name)
+        ? `the field "${name}" cannot be set; it stands only beside the "eventId" of a printed event`
+        : `there is no field ${JSON.stringify(name)}; there are ${[...FIELDS].join(", ")}`,
+    );
   }
+  const eventId = printed ? parseEventId(required(fields, "eventId")) : undefined;
+  const kindText = optional(fields, "kind", "string", 'a string such as "F:001"');
+  const kind = kindText === undefined ? EventKind.DATA : parseKind(kindText);
+  if (printed && (EventKind.isReserved(kind) || !("payload" in fields))) return { type: "skipped" };
   if (!("payload" in fields)) throw new LineError('the field "payload" is missing');
-  const kind = optional(fields, "kind", "string", 'a string such as "F:001"');
-  return {
+  const item = {
     entity: required(fields, "entity"),
     scope: required(fields, "scope"),
-    kind: kind === undefined ? EventKind.DATA : parseKind(kind),
+    kind,
     payload: parsePayload(fields.payload),
-    idempotencyKey: optional(fields, "key", "string", "a string"),
+    payloadEncoding: parseEncoding(fields.payloadEncoding),
+    payloadVersion: optional(fields, "payloadVersion", "number", "a number"),
+    idempotencyKey: optional(fields, "key", "string", "a string") ?? eventId,
     tags: parseTags(fields.tags),
     causationId: parseId(fields, "causationId"),
     correlationId: parseId(fields, "correlationId"),
     lane: optional(fields, "lane", "number", "a number"),
+    depth: optional(fields, "depth", "number", "a number"),
+    flags: optional(fields, "flags", "number", "a number"),
   };
+  return { type: "event", item, printed };
 }
 
 const FIELDS: ReadonlySet<string> = new Set([
@@ -70,11 +101,25 @@ const FIELDS: ReadonlySet<string> = new Set([
   "scope",
   "kind",
   "payload",
+  "payloadEncoding",
+  "payloadVersion",
   "key",
   "tags",
   "causationId",
   "correlationId",
   "lane",
+  "depth",
+  "flags",
+]);
+/** What else a printed event says. */
+const PRINTED_FIELDS: ReadonlySet<string> = new Set([
+  "eventId",
+  "globalSequence",
+  "clock",
+  "timestampUs",
+  "prevHash",
+  "contentHash",
+  "eventHash",
 ]);
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -130,6 +175,20 @@ function optional(fields: Fields, name: string, type: string, wanted: string): u
 function parseId(fields: Fields, name: string): ImportItem["causationId"] {
   if (fields[name] === null) return undefined;
   return optional(fields, name, "string", "the id of an event") as ImportItem["causationId"];
+}
+
+/** The id of a printed event, in the one form that makes the same key each time. */
+function parseEventId(text: string): string {
+  try {
+    return EventId.parse(text);
+  } catch (error) {
+    throw new LineError(messageOf(error));
+  }
+}
+
+function parseEncoding(value: unknown): ImportItem["payloadEncoding"] {
+  if (value === undefined || value === "messagepack" || value === "opaque") return value;
+  throw new LineError('the field "payloadEncoding" is neither "messagepack" nor "opaque"');
 }
 
 function parseKind(text: string): EventKind {

@@ -6,18 +6,23 @@
  * A line whose key is known is counted and left out before it gets into a group, so importing the same
  * keyed lines again after an interruption adds just what is missing.
  *
+ * A journal that does not exist is begun by the first group that can be written: lines that are bad
+ * leave nothing behind. What the store thinks of that group is found out in memory first.
+ *
  * @module
  */
 import {
   BatchError,
   CorruptionError,
   IdError,
-  type Store,
+  MemoryFs,
+  Store,
   StoreError,
   StoreIoError,
   WriterCrashedError,
 } from "../mod.ts";
 import { type ImportItem, LineError, parseImportLine } from "./import_line.ts";
+import { STORE_LIMITS } from "./journal.ts";
 import { type Line, LineTooLongError } from "./line_splitter.ts";
 
 /** As many as a store takes in one batch by default. */
@@ -36,26 +41,50 @@ export class Importer {
   imported = 0;
   /** Lines whose key was known. */
   known = 0;
+  /** Printed events that have nothing to import. */
+  skipped = 0;
   /** The line that is being dealt with. */
   current = 0;
-  readonly #store: Store;
+  readonly #open: () => Store;
+  #store: Store | undefined;
+  /** Takes the first group of a journal that does not exist, to see whether it can be written. */
+  #rehearsal: Store | undefined;
   #items: ImportItem[] = [];
   /** The line of each item. */
   #numbers: number[] = [];
-  readonly #keys = new Set<string>();
+  /** The item of each key. */
+  readonly #keys = new Map<string, number>();
   #bytes = 0;
   #knownInGroup = 0;
+  #skippedInGroup = 0;
 
-  /** @param store where the groups go. */
-  constructor(store: Store) {
-    this.#store = store;
+  /** @param open opens the journal that the groups go to; `exists` says whether there is one. */
+  constructor(open: () => Store, exists: boolean) {
+    this.#open = open;
+    // Another writer, or damage, is something to say before the first line is waited for.
+    if (exists) this.#store = open();
+    else this.#rehearsal = Store.open("rehearsal", { ...STORE_LIMITS, fs: new MemoryFs() });
+  }
+
+  /** The journal, which exists from now on. */
+  get store(): Store {
+    this.#store ??= this.#open();
+    this.#rehearsal = undefined;
+    return this.#store;
+  }
+
+  /** Closes the journal, if it was opened. */
+  [Symbol.dispose](): void {
+    this.#store?.close();
   }
 
   /** Takes a line, and says whether a group was written. */
   add({ number, bytes }: Line): boolean {
     this.current = number;
-    const item = parseImportLine(bytes);
-    if (item === undefined) return this.#pass(number);
+    const line = parseImportLine(bytes);
+    if (line.type === "skipped") this.#skippedInGroup++;
+    if (line.type !== "event") return this.#pass(number);
+    let { item } = line;
     const key = item.idempotencyKey;
     if (key !== undefined && this.#isKnown(key)) {
       this.#knownInGroup++;
@@ -70,10 +99,11 @@ export class Importer {
       this.#write(number - 1);
       wrote = true;
     }
+    if (line.printed) item = this.#withCause(item);
+    if (key !== undefined) this.#keys.set(key, this.#items.length);
     this.#items.push(item);
     this.#numbers.push(number);
     this.#bytes += bytes.byteLength;
-    if (key !== undefined) this.#keys.add(key);
     if (this.#items.length < GROUP_LINES_MAX) return wrote;
     this.#write(number);
     return true;
@@ -91,10 +121,15 @@ export class Importer {
     return number % GROUP_LINES_MAX === 0;
   }
 
+  /** What is known of the journal: nothing, as long as there is none. */
+  get #known(): Store {
+    return this.#rehearsal ?? this.store;
+  }
+
   #isKnown(key: string): boolean {
     if (this.#keys.has(key)) return true;
     try {
-      return this.#store.getByKey(key) !== undefined;
+      return this.#known.getByKey(key) !== undefined;
     } catch (error) {
       if (!(error instanceof IdError)) throw error;
       // The line is in no group yet, so only here is known whose key it is.
@@ -102,14 +137,31 @@ export class Importer {
     }
   }
 
+  /**
+   * An event that was printed names its cause by the id that had there. When that came from lines, too, it
+   * is the copy here that is meant, unless the very event is here as well.
+   */
+  #withCause(item: ImportItem): ImportItem {
+    const { causationId } = item;
+    if (causationId === undefined) return item;
+    const { causationId: _, ...rest } = item;
+    const earlier = this.#keys.get(causationId);
+    if (earlier !== undefined) return { ...rest, causationItem: earlier };
+    try {
+      if (this.#known.get(causationId) !== undefined) return item;
+    } catch (error) {
+      // No id at all: the store says so when it is appended.
+      if (error instanceof IdError) return item;
+      throw error;
+    }
+    return { ...rest, causationId: this.#known.getByKey(causationId)?.eventId ?? causationId };
+  }
+
   #write(lastLine: number): void {
     const items = this.#items;
-    if (items.length === 1) {
-      // One event may be larger than any batch.
-      const [{ entity, scope, kind, payload, ...options }] = items;
-      this.#store.append({ entity, scope }, kind, payload, options);
-    } else if (items.length > 1) {
-      this.#store.appendBatch(items);
+    if (items.length > 0) {
+      if (this.#rehearsal !== undefined) appendTo(this.#rehearsal, items);
+      appendTo(this.store, items);
     }
     this.imported += items.length;
     this.#finish(lastLine);
@@ -118,7 +170,8 @@ export class Importer {
   #finish(lastLine: number): void {
     this.lines = lastLine;
     this.known += this.#knownInGroup;
-    this.#knownInGroup = 0;
+    this.skipped += this.#skippedInGroup;
+    this.#knownInGroup = this.#skippedInGroup = 0;
     this.#items = [];
     this.#numbers = [];
     this.#keys.clear();
@@ -140,6 +193,16 @@ export class Importer {
     if (this.#items.length !== 1 || isAboutStore(error)) return undefined;
     return { line: lastOfGroup, groupEnd: lastOfGroup, cause: error };
   }
+}
+
+function appendTo(store: Store, items: readonly ImportItem[]): void {
+  if (items.length > 1) {
+    store.appendBatch(items);
+    return;
+  }
+  // One event may be larger than any batch.
+  const [{ entity, scope, kind, payload, causationItem: _, ...options }] = items;
+  store.append({ entity, scope }, kind, payload, options);
 }
 
 /** Whose fault it was that a group could not be written. */

@@ -7,10 +7,11 @@ import { JournalNotFoundError, type ReadOnlyStore, Store, type StoreOptions } fr
 import { CommandError } from "./errors.ts";
 import { formatBytes, type Output } from "./output.ts";
 
-/** The most payload bytes an event may have; as much as the format allows. */
-const EVENT_BYTES_MAX = 64 << 20;
-/** The most payload bytes of a batch; as much as the store allows. */
-const BATCH_BYTES_MAX = 16 << 20;
+/** The most bytes of an event and of a batch: as much as the store allows. */
+export const STORE_LIMITS = {
+  singleAppendMaxBytes: 64 << 20,
+  batch: { maxBytes: 16 << 20 },
+} as const satisfies StoreOptions;
 
 /**
  * Opens a journal for reading, beside whoever writes to it.
@@ -39,8 +40,7 @@ export function isJournal(dir: string): boolean {
 export function openForWriting(dir: string, output: Output, options: StoreOptions = {}): Store {
   const store = Store.open(dir, {
     ...options,
-    singleAppendMaxBytes: EVENT_BYTES_MAX,
-    batch: { maxBytes: BATCH_BYTES_MAX },
+    ...STORE_LIMITS,
   });
   const { segments, repairs, oddities } = store.openReport;
   if (segments === 0) {

@@ -161,6 +161,9 @@ test("the command needs no permission beyond reading, writing and the environmen
 test("a second writer exits with 5 while the first one lives", async () => {
   await inTempDir(async (dir) => {
     const holder = startProcess(["import", dir]);
+    // A journal is begun by the first group of lines, and 256 of them are one.
+    const line = '{"entity":"e","scope":"s","payload":1}\n';
+    holder.child.stdin.write(line.repeat(256));
     await holder.until(({ err }) => err.includes("began a new journal"));
     const args = ["append", dir, "--entity", "e", "--scope", "s", "1"];
     const text = await runProcess(args);
@@ -172,7 +175,7 @@ test("a second writer exits with 5 while the first one lives", async () => {
     // Reading goes on beside it.
     assert.equal((await runProcess(["stats", dir])).code, 0);
 
-    holder.child.stdin.end('{"entity":"e","scope":"s","payload":1}\n');
+    holder.child.stdin.end(line);
     assert.equal((await holder.ended).code, 0);
     assert.equal((await runProcess(args)).code, 0);
   });

@@ -7,14 +7,18 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { EventId, EventKind, Region, type StoredEvent, validateCoordinate } from "../mod.ts";
 
-/** The filters of the commands that select events. */
-export interface FilterFlags {
+/** The filters that make a region. */
+export interface RegionFlags {
   readonly entity?: string;
   readonly scope?: string;
   readonly kind?: EventKind;
   readonly category?: number;
   readonly tag?: readonly string[];
   readonly lane?: number;
+}
+
+/** The filters of the commands that select events. */
+export interface FilterFlags extends RegionFlags {
   readonly system?: true;
 }
 
@@ -35,6 +39,12 @@ export function addJsonOption(command: Command): Command {
 
 /** Adds the filters. */
 export function addFilterOptions(command: Command): Command {
+  return addRegionOptions(command)
+    .option("--system", "also the store's own events, unless --kind or --category ask already");
+}
+
+/** Adds the filters of a region, which says nothing about the store's own events. */
+export function addRegionOptions(command: Command): Command {
   return command
     .option("--entity <prefix>", "this entity, and those below it: user selects user:1", prefix)
     .option("--scope <scope>", "exactly this scope", scopeFilter)
@@ -44,19 +54,22 @@ export function addFilterOptions(command: Command): Command {
     )
     .option("--category <digit>", "all kinds of this category, one hexadecimal digit", categoryOf)
     .option("--tag <tag>", "this tag; give it again for events that have all of them", collectTag)
-    .option("--lane <number>", "exactly this lane", wholeNumber(0, U32_MAX))
-    .option("--system", "also the store's own events, unless --kind or --category ask already");
+    .option("--lane <number>", "exactly this lane", wholeNumber(0, U32_MAX));
 }
 
 /** What the filters select. */
 export function selectionOf(flags: FilterFlags): Selection {
-  const { entity, scope, kind, category, lane, tag } = flags;
-  const region = Region.from({ entity, scope, kind, category, lane, tags: tag });
+  const { kind, category } = flags;
   const showsAll = flags.system === true || kind !== undefined || category !== undefined;
   return {
-    region,
+    region: regionOf(flags),
     includes: (event) => showsAll || !EventKind.isReserved(event.kind),
   };
+}
+
+/** The region that the filters make. */
+export function regionOf({ entity, scope, kind, category, lane, tag }: RegionFlags): Region {
+  return Region.from({ entity, scope, kind, category, lane, tags: tag });
 }
 
 /** Reads a whole number of `min` to `max`. */

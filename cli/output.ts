@@ -69,10 +69,18 @@ export class Output {
   }
 }
 
-/** An event as plain data, its payload without loss. */
+/**
+ * An event as plain data, its payload without loss. An opaque payload looks like one that is a byte
+ * string in MessagePack, and `import` has to know: then there is a field that says so.
+ */
 export function eventToJson(event: StoredEvent): Record<string, unknown> {
   const plain = event.toJSON();
-  return { ...plain, payload: payloadToJson(plain.payload) };
+  const isOpaque = event.payloadEncoding === "opaque";
+  return {
+    ...plain,
+    ...(isOpaque ? { payloadEncoding: "opaque" } : {}),
+    payload: payloadToJson(plain.payload),
+  };
 }
 
 /** A whole number for people. */

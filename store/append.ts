@@ -64,6 +64,11 @@ export interface AppendOptions {
   readonly durability?: "written" | "durable";
   /** `"opaque"` stores a `Uint8Array` payload byte for byte. Default `"messagepack"`. */
   readonly payloadEncoding?: "messagepack" | "opaque";
+  /**
+   * The version of the payload, 0 to 65,535, for programs that carry events without their definitions.
+   * A definition stamps its own. Default 0: whoever reads it takes it for the current shape.
+   */
+  readonly payloadVersion?: number;
 }
 
 /** Meanings the reference gives to flag bits. */
@@ -169,6 +174,7 @@ export function prepareDraft(
   const { entity, scope } = coordinate;
   const { lane = 0, depth = 0, flags = 0, expectedClock, payloadEncoding } = options;
   const { idempotencyKey, correlationId, causationId, tags, extensions } = options;
+  const { payloadVersion } = options;
   const normalTags = tags === undefined ? NONE : normalizeTags(tags);
   const entries = extensions === undefined ? NONE : normalizeExtensions(extensions);
   const keyedId = idempotencyKey === undefined ? undefined : idempotencyId(idempotencyKey);
@@ -177,7 +183,13 @@ export function prepareDraft(
   let version = 0;
   if (typeof kind === "number") {
     rawKind = kind;
+    if (payloadVersion !== undefined) {
+      version = assertUint("payloadVersion", payloadVersion, 0xffff);
+    }
   } else {
+    if (payloadVersion !== undefined) {
+      throw new TypeError("Cannot append with a payloadVersion and a definition: that has its own");
+    }
     if (typeof kind?.validate !== "function") {
       throw new TypeError("Cannot append: give an EventKind or the result of defineEvent()");
     }
@@ -243,7 +255,8 @@ function encode(value: unknown, encoding: AppendOptions["payloadEncoding"]): Uin
   return encodePayload(value);
 }
 
-function prepareCoordinate(draft: AppendDraft, entity: string, scope: string): void {
+/** Sets the names of a draft. What needs more than a look at them is left to the journal. */
+export function prepareCoordinate(draft: AppendDraft, entity: string, scope: string): void {
   // A name that is too long for the buffer, or no name at all, gets its proper error here.
   if (
     typeof entity !== "string" || typeof scope !== "string" ||
@@ -274,6 +287,7 @@ export const APPEND_OPTIONS: ReadonlySet<string> = new Set([
   "failIf",
   "durability",
   "payloadEncoding",
+  "payloadVersion",
 ]);
 
 /** Whether an append has to be durable before it returns. */

@@ -739,6 +739,23 @@ test("words that durability and payloadEncoding do not know are refused", () => 
   });
 });
 
+test("payloadVersion stamps an event without a definition, and no other", () => {
+  const fs = new MemoryFs();
+  using store = openIn(fs);
+  const version = (receipt: Receipt) => store.get(receipt.eventId)!.payloadVersion;
+  assert.equal(version(store.append(ORDER, PLACED, 1, { payloadVersion: 0xffff })), 0xffff);
+  assert.equal(version(store.append(ORDER, PLACED, 1)), 0);
+  const [first] = store.appendBatch([{ ...ORDER, kind: PLACED, payload: 1, payloadVersion: 3 }]);
+  assert.equal(version(first), 3);
+  const defined = defineEvent<number>({ name: "order.paid", kind: PAID });
+  assertNothingWritten(store, fs, () => {
+    for (const payloadVersion of [-1, 1.5, 0x1_0000]) {
+      assert.throws(() => store.append(ORDER, PLACED, 1, { payloadVersion }), RangeError);
+    }
+    assert.throws(() => store.append(ORDER, defined, 1, { payloadVersion: 1 }), TypeError);
+  });
+});
+
 // The log
 
 test("sequences are dense over rolls and reopens, and the chain verifies", () => {

@@ -49,19 +49,27 @@ export interface LoadedJournal<T> {
   readonly facts: ColdStartFacts;
 }
 
+/** What to read, and for whom. */
+export interface LoadRequest<T> {
+  /** The id in `store.meta`, when there is one. */
+  readonly storeId: Uint8Array | undefined;
+  /** Whether a writer loads, who then puts the directory in order. */
+  readonly isWriter: boolean;
+  /** Reads the log from where the loader stands. Called again when it throws a `CorruptionError`. */
+  readonly walk: (loader: JournalLoader) => T;
+}
+
 /**
  * Reads a journal: what indexes give first, then what `walk` reads of the log.
  *
- * @param storeId the id in `store.meta`, when there is one.
  * @throws {CorruptionError} when the frames say so; an index never does.
  */
 export function loadJournal<T>(
   dir: string,
   options: ResolvedOptions,
-  storeId: Uint8Array | undefined,
-  walk: (loader: JournalLoader) => T,
+  load: LoadRequest<T>,
 ): LoadedJournal<T> {
-  const request = { dir, options, storeId, walk };
+  const request = { dir, options, ...load };
   const { indexFile, footers } = options.coldStart;
   // Whoever hashes everything wants the frames' own word.
   const wanted = (indexFile || footers) && options.chainVerification !== "recompute";
@@ -78,14 +86,12 @@ export function loadJournal<T>(
   }
 }
 
-interface LoadRequest<T> {
+interface PlacedRequest<T> extends LoadRequest<T> {
   readonly dir: string;
   readonly options: ResolvedOptions;
-  readonly storeId: Uint8Array | undefined;
-  readonly walk: (loader: JournalLoader) => T;
 }
 
-function attempt<T>(request: LoadRequest<T>, useIndexes: boolean): LoadedJournal<T> {
+function attempt<T>(request: PlacedRequest<T>, useIndexes: boolean): LoadedJournal<T> {
   const { dir, options, walk } = request;
   const { clock } = options;
   const startedUs = clock.monotonicUs();
@@ -117,7 +123,6 @@ function attempt<T>(request: LoadRequest<T>, useIndexes: boolean): LoadedJournal
   const indexFileEntries = index.count;
   const indexedUs = clock.monotonicUs();
   const result = walk(loader);
-  // Where a pruned journal begins is known once it has been loaded.
   source.firstSequence = loader.firstSequence;
   const walkUs = Math.round(clock.monotonicUs() - indexedUs);
   const { footerEntries, footerCount } = loader;
@@ -146,22 +151,21 @@ function attempt<T>(request: LoadRequest<T>, useIndexes: boolean): LoadedJournal
 
 /** An index, saved or empty, its log, and the loader that goes on from there. */
 function prepare<T>(
-  request: LoadRequest<T>,
+  request: PlacedRequest<T>,
   useIndexes: boolean,
   saved?: IndexFileResult & { readonly type: "index" },
 ): { source: EventSource; loader: JournalLoader } {
-  const { dir, options, storeId } = request;
+  const { dir, options, storeId, isWriter } = request;
   const { fs, fdBudget, clock } = options;
   const index = saved?.index ?? new EventIndex();
-  const firstSequence = saved?.journal.firstSequence ?? 0;
   const log: SegmentLog = new SegmentLog(fs, index, {
     fdBudget,
     firstSequence: () => loader.firstSequence,
   });
   const footers = useIndexes && options.coldStart.footers;
-  const loader = new JournalLoader({ fs, dir, index, log, storeId, footers, clock });
-  loader.firstSequence = firstSequence;
-  return { source: { index, log, firstSequence }, loader };
+  const loader = new JournalLoader({ fs, dir, index, log, storeId, footers, clock, isWriter });
+  // Where it begins is known once it has been loaded.
+  return { source: { index, log, firstSequence: 0 }, loader };
 }
 
 /** How often each kind occurs that only a store may append and this program does not know. */

@@ -599,7 +599,7 @@ export class Compaction implements Disposable {
         offsets,
         doomed,
         framesEnd,
-        stamp: crc32(headerBytes),
+        headerCrc: crc32(headerBytes),
         size: file.size(),
         crc: 0,
         hash: "",
@@ -760,7 +760,7 @@ export class Compaction implements Disposable {
     const at = log.segments.indexOf(segments[0]);
     assert(at >= 0, "the sources are part of the log");
     const first = segments[0].firstRow;
-    const { offsets, framesEnd, stamp, header } = staged;
+    const { offsets, framesEnd, headerCrc, header } = staged;
     for (let i = 0; i < offsets.length; i++) index.moveFrame(first + i, offsets[i]);
     log.replace(at, segments.length, [{
       id: header.segmentId,
@@ -768,7 +768,7 @@ export class Compaction implements Disposable {
       firstRow: first,
       framesStart: MERGED_HEADER_SIZE,
       end: framesEnd,
-      stamp,
+      headerCrc,
       ...(header.merge !== undefined && { merge: header.merge }),
     }]);
     const { doomed } = staged;
@@ -844,7 +844,7 @@ interface Staged {
   /** Where the frame of each row starts. */
   readonly offsets: Uint32Array;
   readonly framesEnd: number;
-  readonly stamp: number;
+  readonly headerCrc: number;
   /** Bytes of the file. */
   readonly size: number;
   crc: number;

@@ -104,10 +104,10 @@ export function decodeMarker(bytes: Uint8Array): MarkerResult {
   const mergedId = readU32(bytes, MERGED_ID);
   const stagedSize = readU64(bytes, STAGED_SIZE);
   const sourceIds: number[] = [];
-  for (let i = 0, last = 0; i < count; i++) {
+  for (let i = 0; i < count; i++) {
     const id = readU32(bytes, SOURCE_IDS + 4 * i);
-    if (id <= last) return corrupt("the segments it names are not in order");
-    sourceIds.push(last = id);
+    if (id <= (sourceIds.at(-1) ?? 0)) return corrupt("the segments it names are not in order");
+    sourceIds.push(id);
   }
   if (sourceIds[0] !== mergedId || !Number.isSafeInteger(stagedSize)) {
     return corrupt("it has a number out of its range");

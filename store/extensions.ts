@@ -66,14 +66,7 @@ export function normalizeExtensions(input: Extensions): ExtensionEntries {
   }
   const keys = Object.keys(input);
   if (keys.length === 0) return NO_EXTENSIONS;
-  if (keys.length > EXTENSION_COUNT_MAX) {
-    throw new TooLargeError({
-      what: "an event",
-      unit: "extensions",
-      actual: keys.length,
-      limit: EXTENSION_COUNT_MAX,
-    });
-  }
+  assertCount(keys.length);
   const entries: (readonly [string, Uint8Array])[] = [];
   // Keys are ASCII, so the order of code units is the order of bytes.
   for (const key of keys.sort()) {
@@ -95,12 +88,52 @@ export function normalizeExtensions(input: Extensions): ExtensionEntries {
  * {@linkcode ExtensionKeyRefusal}.
  */
 export function validateExtensionKey(key: string): void {
+  validateText(key);
+  if (!NAMESPACED_PATTERN.test(key)) throw new ExtensionKeyError("InvalidNamespaceFormat", key);
+  if (key.startsWith(RESERVED_PREFIX)) throw new ExtensionKeyError("ReservedNamespace", key);
+}
+
+function validateText(key: string): void {
   if (typeof key !== "string") throw new TypeError("Cannot use an extension key that is no string");
   if (key.length === 0) throw new ExtensionKeyError("Empty", key);
   if (!ASCII_PATTERN.test(key)) throw new ExtensionKeyError("NonAscii", key);
   if (key.length > EXTENSION_KEY_SIZE_MAX) throw new ExtensionKeyError("TooLong", key);
-  if (!NAMESPACED_PATTERN.test(key)) throw new ExtensionKeyError("InvalidNamespaceFormat", key);
-  if (key.startsWith(RESERVED_PREFIX)) throw new ExtensionKeyError("ReservedNamespace", key);
+}
+
+/**
+ * The extensions of an event of another journal, and one of the store's own in place of the one that
+ * may stand under its key. The values are borrowed: nobody may change them.
+ *
+ * @throws {ExtensionKeyError} when a key breaks a rule, which no journal of ours holds.
+ * @throws {TooLargeError} when there are more than 32.
+ */
+export function withStoreExtension(
+  stored: ExtensionEntries,
+  key: string,
+  value: Uint8Array,
+): ExtensionEntries {
+  if (stored.length === 0) return [[key, value]];
+  const entries = new Map<string, Uint8Array>();
+  for (const [name, bytes] of stored) {
+    // The store's own keys have a form of their own.
+    if (name.startsWith(RESERVED_PREFIX)) validateText(name);
+    else validateExtensionKey(name);
+    entries.set(name, bytes);
+  }
+  entries.set(key, value);
+  assertCount(entries.size);
+  // Keys are ASCII, so the order of code units is the order of bytes.
+  return [...entries].sort(([a], [b]) => a < b ? -1 : 1);
+}
+
+function assertCount(count: number): void {
+  if (count <= EXTENSION_COUNT_MAX) return;
+  throw new TooLargeError({
+    what: "an event",
+    unit: "extensions",
+    actual: count,
+    limit: EXTENSION_COUNT_MAX,
+  });
 }
 
 function abridged(text: string): string {

@@ -267,6 +267,14 @@ export function idempotencyId(key: string | OperationKey): Uint8Array {
 }
 
 function operationDigest(domain: string, components: readonly string[]): Uint8Array {
+  return blake3(operationBytes(domain, components)).slice(0, ID_SIZE);
+}
+
+/**
+ * What an {@linkcode OperationKey} is the digest of, for whoever makes many keys that differ only in
+ * the bytes at the end.
+ */
+export function operationBytes(domain: string, components: readonly string[]): Uint8Array {
   validateText(domain, "the domain of an operation key");
   let size = LENGTH_SIZE + utf8Size(domain) + LENGTH_SIZE;
   for (const component of components) {
@@ -277,7 +285,7 @@ function operationDigest(domain: string, components: readonly string[]): Uint8Ar
   let end = writeText(bytes, 0, domain);
   end = writeLength(bytes, end, components.length);
   for (const component of components) end = writeText(bytes, end, component);
-  return blake3(bytes).slice(0, ID_SIZE);
+  return bytes;
 }
 
 function validateText(text: string, what: string): void {

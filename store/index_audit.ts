@@ -79,8 +79,14 @@ export class IndexAudit {
   /** Begins a segment, in order. */
   enter(segment: Omit<SavedSegment, "firstRow" | "end">, storeId: Uint8Array): void {
     this.#storeId = storeId;
-    const { id, framesStart, stamp } = segment;
-    this.#segments.push({ id, framesStart, stamp, firstRow: this.#index.count, end: framesStart });
+    const { id, framesStart, headerCrc } = segment;
+    this.#segments.push({
+      id,
+      framesStart,
+      headerCrc,
+      firstRow: this.#index.count,
+      end: framesStart,
+    });
   }
 
   /** Takes the frame that stands at `offset` of the current segment and ends at `end`. */
@@ -122,7 +128,7 @@ export class IndexAudit {
     }, this.#index);
     if (partsEqual(expected, this.#bytes)) return undefined;
     const isForeign = saved.segments.some((segment, i) =>
-      segment.stamp !== this.#segments[i]?.stamp
+      segment.headerCrc !== this.#segments[i]?.headerCrc
     );
     return isForeign
       ? { type: "unusable", reason: "it is of other segments" }

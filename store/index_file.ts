@@ -49,7 +49,7 @@ export interface SavedSegment {
   /** Where its frames ended. */
   readonly end: number;
   /** CRC-32 of its header. */
-  readonly stamp: number;
+  readonly headerCrc: number;
 }
 
 /** What stands in front of the index. */
@@ -75,8 +75,8 @@ export function encodeIndexFile(journal: SavedJournal, index: EventIndex): Uint8
   image.number(journal.lastTimestampUs);
   image.bytes(journal.lastHash);
   image.number(journal.segments.length);
-  for (const { id, firstRow, framesStart, end, stamp } of journal.segments) {
-    for (const value of [id, firstRow, framesStart, end, stamp]) image.number(value);
+  for (const { id, firstRow, framesStart, end, headerCrc } of journal.segments) {
+    for (const value of [id, firstRow, framesStart, end, headerCrc]) image.number(value);
   }
   index.save(image);
   const header = new Uint8Array(HEADER_SIZE);
@@ -224,7 +224,7 @@ function decodeJournal(image: ImageReader): SavedJournal {
       firstRow: image.count(2 ** 32),
       framesStart: image.count(2 ** 32),
       end: image.count(2 ** 32),
-      stamp: image.count(2 ** 32),
+      headerCrc: image.count(2 ** 32),
     };
     const previous = segments.at(-1);
     assertImage(

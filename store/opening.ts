@@ -70,7 +70,11 @@ export function openForWriting(
 ): OpenedFacts {
   const { fs, clock, entropy } = options;
   const known = readStoreId(dir, options);
-  const loaded = loadJournal(dir, options, known, (loader) => loader.load(true));
+  const loaded = loadJournal(dir, options, {
+    storeId: known,
+    isWriter: true,
+    walk: (loader) => loader.load(),
+  });
   const { source, loader, result: stop } = loaded;
   const { index, log } = source;
   if (options.chainVerification === "recompute" && log.segments.length > 0) {

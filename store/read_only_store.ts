@@ -63,12 +63,11 @@ export class ReadOnlyStore extends JournalReader {
     const startedUs = clock.monotonicUs();
     return withIo(`open "${dir}" for reading`, () => {
       const path = canonicalJournal(resolved.fs, dir);
-      const loaded = loadJournal(
-        path,
-        resolved,
-        readStoreId(path, resolved),
-        (loader) => loader.loadBesideWriter(true),
-      );
+      const loaded = loadJournal(path, resolved, {
+        storeId: readStoreId(path, resolved),
+        isWriter: false,
+        walk: (loader) => loader.loadBesideWriter(true),
+      });
       const { source, loader } = loaded;
       if (resolved.chainVerification === "recompute" && source.log.segments.length > 0) {
         refuseUnlessIntact(path, resolved);

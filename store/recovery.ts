@@ -20,7 +20,7 @@
 import { crc32 } from "../platform/checksum.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { StoreFile, StoreFs } from "../platform/fs.ts";
-import { BASE_RECORD_NAME, type BaseChain, type BaseFacts, readBaseRecord } from "./base_record.ts";
+import { BASE_RECORD_NAME, readBaseRecord } from "./base_record.ts";
 import { MARKER_NAME } from "./compaction_marker.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
@@ -107,6 +107,8 @@ export interface LoaderOptions {
   readonly footers: boolean;
   /** For how long things took. */
   readonly clock: Clock;
+  /** Whether a writer loads, who then puts the directory in order. */
+  readonly isWriter?: boolean;
 }
 
 /**
@@ -122,9 +124,18 @@ export class LayoutChange extends Error {
 interface OpenedHeader {
   readonly path: string;
   readonly header: SegmentHeader;
-  readonly framesStart: number;
   /** CRC-32 of the header's bytes. */
-  readonly stamp: number;
+  readonly headerCrc: number;
+  readonly framesStart: number;
+}
+
+/** Where the footer of a sealed segment is. */
+interface FooterPlace {
+  /** The header of the segment behind. */
+  readonly next: SegmentHeader;
+  /** Where the frames end, and the footer begins. */
+  readonly end: number;
+  readonly fileSize: number;
 }
 
 /** Walks segments in order, adding whole groups to the index. */
@@ -141,16 +152,16 @@ export class JournalLoader {
   stub: { readonly id: number; readonly path: string } | undefined;
   /** Header of the segment being read. */
   header: SegmentHeader | undefined;
-  /** Which files the journal is made of, as of the last load. */
-  set: SegmentSet | undefined;
-  /** Files whose events stand in a merged segment before them. */
-  readonly superseded: string[] = [];
   /** Footers used, the events they gave, and how long that took. */
   footerCount = 0;
   footerEntries = 0;
   footersUs = 0;
   /** What was odd and harmless. */
   readonly oddities: string[] = [];
+  /** Which files the journal is made of, as of the last load. */
+  set: SegmentSet | undefined;
+  /** Files whose events stand in a merged segment before them. */
+  readonly superseded: string[] = [];
 
   readonly #options: LoaderOptions;
   /** The last stop that turned out to be a torn end, or one in the making. */
@@ -173,38 +184,27 @@ export class JournalLoader {
    */
   resume(saved: SavedJournal): string | undefined {
     const { fs, dir, index, log } = this.#options;
-    const set = this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: false });
-    if (set.pending !== undefined) return "a compaction has been cut short";
-    if ((set.base?.firstSequence ?? 0) !== saved.firstSequence) {
-      return `it begins at sequence ${saved.firstSequence}, and the journal at ${
-        set.base?.firstSequence ?? 0
-      }`;
+    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: false });
+    const { files, pending, base } = this.set;
+    if (pending !== undefined) return "a compaction was cut short";
+    if (saved.firstSequence !== (base?.firstSequence ?? 0) || !this.#beginAtBase(true)) {
+      return "the journal has been pruned since";
     }
-    let isBaseKnown = true;
-    this.#readBase((head) => {
-      isBaseKnown = index.confirmBaseChain(head) && isBaseKnown;
-      return undefined;
-    });
-    if (!isBaseKnown) return "it does not know all that was pruned";
-    const waiting = [...set.files];
-    for (const segment of saved.segments) {
-      const previous = log.segments.at(-1);
-      while (previous !== undefined && waiting.length > 0 && waiting[0].id <= lastIdOf(previous)) {
-        waiting.shift();
+    const waiting = [...files];
+    for (const known of saved.segments) {
+      this.#skipSuperseded(waiting);
+      const next = waiting.shift();
+      if (next?.id !== known.id) return `segment ${known.id} is not there`;
+      const opened = this.#openHeader(next, waiting.length === 0);
+      if (opened === undefined) return `segment ${known.id} has no header`;
+      if (opened.headerCrc !== known.headerCrc || opened.framesStart !== known.framesStart) {
+        return `segment ${known.id} is not the one it knew`;
       }
-      const file = waiting.shift();
-      if (file?.id !== segment.id) return `segment ${segment.id} is not there`;
-      const opened = this.#openHeader(file, waiting.length === 0);
-      if (opened === undefined) return `segment ${segment.id} has no header`;
-      if (opened.stamp !== segment.stamp || opened.framesStart !== segment.framesStart) {
-        return `segment ${segment.id} is not the one it knew`;
-      }
-      const size = fs.stat(opened.path)?.size ?? 0;
-      if (size < segment.end) return `segment ${segment.id} ends before it`;
-      this.#enter(opened, segment.firstRow);
-      const entered = log.segments[log.segments.length - 1];
-      entered.end = segment.end;
-      if (segment !== saved.segments.at(-1)) entered.fileSize = size;
+      const fileSize = fs.stat(opened.path)?.size ?? 0;
+      if (fileSize < known.end) return `segment ${known.id} ends before it`;
+      const segment = this.#enter(opened, known.firstRow);
+      segment.end = known.end;
+      if (waiting.length > 0) segment.fileSize = fileSize;
     }
     if (this.storeId === undefined || !bytesEqual(this.storeId, saved.storeId)) {
       return "it belongs to another journal";
@@ -227,18 +227,16 @@ export class JournalLoader {
    * @returns where it stopped, or `undefined` when there is no segment yet.
    * @throws {CorruptionError} when a sealed segment is damaged, or the segments do not follow another.
    * @throws {FutureVersionError} when a segment was written by a newer program.
-   * @param thorough for a writer, who will remove what a merged segment has replaced, and therefore has to
-   * know that it is whole.
    * @throws {LayoutChange} when a segment was replaced while it was being read.
    */
-  load(thorough = false): LoadStop | undefined {
-    const { fs, dir, log } = this.#options;
+  load(): LoadStop | undefined {
+    const { fs, dir, log, isWriter = false } = this.#options;
     this.#leaveWithdrawnSegment();
-    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough });
+    this.set = readSegmentSet(fs, dir, { storeId: this.storeId, thorough: isWriter });
     const lastId = log.segments.at(-1)?.id ?? 0;
     const waiting = this.set.files.filter(({ id }) => id > lastId);
     if (log.segments.length === 0) {
-      this.#beginAtBase();
+      this.#beginAtBase(false);
       const first = waiting.shift();
       if (first === undefined) {
         if (this.storeId === undefined) return undefined;
@@ -255,10 +253,7 @@ export class JournalLoader {
     }
     for (;;) {
       const segment = log.segments[log.segments.length - 1];
-      while (waiting.length > 0 && waiting[0].id <= lastIdOf(segment)) {
-        this.superseded.push(waiting[0].name);
-        waiting.shift();
-      }
+      this.#skipSuperseded(waiting);
       const next = waiting.shift();
       // The next header says where this segment has to end, so it comes first.
       const opened = next === undefined ? undefined : this.#openHeader(next, waiting.length === 0);
@@ -275,30 +270,40 @@ export class JournalLoader {
     }
   }
 
-  /** Takes in what stands before the first segment, when older ones have been pruned. */
-  #beginAtBase(): void {
-    const { index } = this.#options;
-    const facts = this.#readBase((head) => {
-      const known = index.entities.find(head.entity, 0, head.entity.byteLength);
-      if (known !== NAME_UNKNOWN && index.findChain(known, head.lane) >= 0) {
-        return "it names a chain twice";
-      }
-      index.addBaseChain(head);
-    });
-    if (facts === undefined) return;
-    this.firstSequence = facts.firstSequence;
-    this.lastTimestampUs = facts.lastTimestampUs;
+  /** Leaves out files whose events stand in the merged segment that was read last. */
+  #skipSuperseded(waiting: SegmentFile[]): void {
+    const last = this.#options.log.segments.at(-1);
+    while (last !== undefined && waiting.length > 0 && waiting[0].id <= lastIdOf(last)) {
+      this.superseded.push(waiting[0].name);
+      waiting.shift();
+    }
   }
 
-  /** Reads the base record, if there is one, and gives every chain to `onChain`. */
-  #readBase(onChain: (head: BaseChain) => string | undefined | void): BaseFacts | undefined {
-    const { fs, dir } = this.#options;
+  /**
+   * Takes in what stands before the first segment, when older ones have been pruned.
+   *
+   * @param isResumed when the index holds it already; says whether it holds all of it.
+   */
+  #beginAtBase(isResumed: boolean): boolean {
+    const { fs, dir, index } = this.#options;
     const facts = this.set?.base;
-    if (facts === undefined) return undefined;
+    if (facts === undefined) return true;
+    let isKnown = true;
     const path = `${dir}/${BASE_RECORD_NAME}`;
     const file = fs.open(path, "read");
     try {
-      const decoded = readBaseRecord(file, (head) => onChain(head) ?? undefined);
+      const decoded = readBaseRecord(file, (head) => {
+        if (isResumed) {
+          isKnown &&= index.confirmBaseChain(head);
+          return;
+        }
+        const { entity, lane } = head;
+        const known = index.entities.find(entity, 0, entity.byteLength);
+        if (known !== NAME_UNKNOWN && index.findChain(known, lane) >= 0) {
+          return "it names a chain twice";
+        }
+        index.addBaseChain(head);
+      });
       if (decoded.type === "corrupt") {
         throw new CorruptionError({ path, offset: 0, reason: decoded.reason });
       }
@@ -308,7 +313,9 @@ export class JournalLoader {
     } finally {
       file.close();
     }
-    return facts;
+    this.firstSequence = facts.firstSequence;
+    this.lastTimestampUs = facts.lastTimestampUs;
+    return isKnown;
   }
 
   /**
@@ -403,14 +410,14 @@ export class JournalLoader {
 
   #readHeader(
     path: string,
-  ): { readonly decoded: ReturnType<typeof decodeSegmentHeader>; readonly stamp: number } {
+  ): { readonly decoded: ReturnType<typeof decodeSegmentHeader>; readonly headerCrc: number } {
     const file = this.#options.fs.open(path, "read");
     try {
       const bytes = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
       const size = readFully(file, bytes, 0);
       const decoded = decodeSegmentHeader(bytes.subarray(0, size));
       const end = decoded.type === "header" ? decoded.end : 0;
-      return { decoded, stamp: crc32(bytes.subarray(0, end)) };
+      return { decoded, headerCrc: crc32(bytes.subarray(0, end)) };
     } finally {
       file.close();
     }
@@ -426,7 +433,7 @@ export class JournalLoader {
     if (previous !== undefined && id !== lastIdOf(previous) + 1) {
       refuse(`segment ${lastIdOf(previous)} is the one before it: others are missing`);
     }
-    const { decoded, stamp } = this.#readHeader(path);
+    const { decoded, headerCrc } = this.#readHeader(path);
     switch (decoded.type) {
       case "future":
         throw new FutureVersionError({ path, found: decoded.version, supported: FORMAT_VERSION });
@@ -445,7 +452,7 @@ export class JournalLoader {
     this.storeId ??= header.storeId;
     if (!bytesEqual(header.storeId, this.storeId)) refuse("the segment belongs to another journal");
     if (previous === undefined) this.#checkFirst(header, refuse);
-    return { path, header, framesStart: end, stamp };
+    return { path, header, headerCrc, framesStart: end };
   }
 
   /** Checks that the journal may begin with this segment. */
@@ -492,9 +499,9 @@ export class JournalLoader {
 
   /** Makes a segment the current one, now that the one before has been read to its end. */
   #enter(
-    { path, header, framesStart, stamp }: OpenedHeader,
+    { path, header, headerCrc, framesStart }: OpenedHeader,
     firstRow = this.#options.index.count,
-  ): void {
+  ): Segment {
     const { log } = this.#options;
     const { segmentId: id, merge } = header;
     const expected = this.firstSequence + firstRow;
@@ -507,31 +514,37 @@ export class JournalLoader {
       });
     }
     this.header = header;
-    log.segments.push({
+    const segment: Segment = {
       id,
       path,
       firstRow,
       framesStart,
-      stamp,
       end: framesStart,
+      headerCrc,
       ...(merge !== undefined && { merge }),
-    });
+    };
+    log.segments.push(segment);
+    return segment;
   }
 
-  /** Reads the current segment from its known end, up to where `next` says it ends or the file does. */
+  /**
+   * Reads the current segment from its known end, as far as the file goes, or up to where it was sealed:
+   * the header of the `next` one says where that is.
+   */
   #scan(next: SegmentHeader | undefined): LoadStop {
     const { fs, log, index } = this.#options;
+    const sealedSize = next?.previousSize;
     const segment = log.segments[log.segments.length - 1];
     const { merge } = segment;
-    if (merge !== undefined && merge.sealedSize !== next?.previousSize) {
+    if (merge !== undefined && merge.sealedSize !== sealedSize) {
       this.#refuse(
         segment,
         0,
         `the segment stands for one sealed with ${merge.sealedSize} bytes, and the next one ` +
-          `follows one of ${next?.previousSize}`,
+          `follows one of ${sealedSize}`,
       );
     }
-    const sealedEnd = merge?.framesEnd ?? next?.previousSize;
+    const sealedEnd = merge?.framesEnd ?? sealedSize;
     const file = fs.open(segment.path, "read");
     try {
       if (!isHeaderOf(segment, file)) {
@@ -545,7 +558,9 @@ export class JournalLoader {
           `the sealed segment ends here, and ${sealedEnd - fileSize} bytes are missing`,
         );
       }
-      if (next !== undefined) this.#takeFooter(file, segment, next, fileSize);
+      if (next !== undefined && sealedEnd !== undefined) {
+        this.#takeFooter(file, segment, { next, end: sealedEnd, fileSize });
+      }
       const scanner = new FrameScanner(file, segment.end, sealedEnd ?? fileSize);
       this.#group.length = 0;
       let groupEnd = -1;
@@ -611,14 +626,13 @@ export class JournalLoader {
   }
 
   /** Adds all rows of a sealed segment from the footer behind its frames, if it has one that fits. */
-  #takeFooter(file: StoreFile, segment: Segment, next: SegmentHeader, fileSize: number): void {
+  #takeFooter(file: StoreFile, segment: Segment, place: FooterPlace): void {
     const { footers, clock, index } = this.#options;
-    const end = segment.merge?.framesEnd ?? next.previousSize;
-    if (!footers || fileSize === end || segment.end !== segment.framesStart) return;
-    // Nothing but frames is to be believed while somebody may have been replacing segments.
-    if (this.set?.pending !== undefined) return;
+    const { end, fileSize } = place;
+    if (!footers || this.set?.pending !== undefined) return;
+    if (fileSize === end || segment.end !== segment.framesStart) return;
     const startedUs = clock.monotonicUs();
-    const problem = this.#problemOfFooter(file, segment, next, fileSize);
+    const problem = this.#problemOfFooter(file, segment, place);
     if (problem === undefined) {
       this.footerCount++;
       this.footerEntries += index.count - segment.firstRow;
@@ -630,14 +644,9 @@ export class JournalLoader {
   }
 
   /** Why the footer cannot be used; when it can, its rows are in the index afterwards. */
-  #problemOfFooter(
-    file: StoreFile,
-    segment: Segment,
-    next: SegmentHeader,
-    fileSize: number,
-  ): string | undefined {
+  #problemOfFooter(file: StoreFile, segment: Segment, place: FooterPlace): string | undefined {
     const { index } = this.#options;
-    const end = segment.merge?.framesEnd ?? next.previousSize;
+    const { next, end, fileSize } = place;
     const bytes = readFooter(file, end, fileSize);
     if (typeof bytes === "string") return bytes;
     const decoded = decodeFooter(bytes);
@@ -726,7 +735,7 @@ export class JournalLoader {
 function isHeaderOf(segment: Segment, file: StoreFile): boolean {
   const header = new Uint8Array(segment.framesStart);
   const size = readFully(file, header, 0);
-  return size === header.byteLength && crc32(header) === segment.stamp;
+  return size === header.byteLength && crc32(header) === segment.headerCrc;
 }
 
 /** What the repairs work on: what was loaded, and where the loading stopped. */

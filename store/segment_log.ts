@@ -41,7 +41,7 @@ export interface Segment {
   /** Where its frames start. */
   readonly framesStart: number;
   /** CRC-32 of its header: what tells it from another file under its name. */
-  readonly stamp: number;
+  readonly headerCrc: number;
   /** Where its frames end, as far as they are known. */
   end: number;
   /** Only of a segment that compaction made. */

@@ -196,7 +196,7 @@ export class SegmentWriter {
       path,
       firstRow: this.#log.nextRow,
       framesStart: bytes.byteLength,
-      stamp: crc32(bytes),
+      headerCrc: crc32(bytes),
       end: bytes.byteLength,
     };
     this.#log.segments.push(segment);

@@ -58,6 +58,7 @@ import type { Denial, DenialPayload, GateSet } from "./gates.ts";
 import { blake3, blake3Into, HASH_SIZE } from "./hash.ts";
 import { formatId, type IdGenerator } from "./ids.ts";
 import { saveIndexFile } from "./index_file.ts";
+import { type ImportOptions, type ImportReport, runImport } from "./import_events.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
@@ -343,6 +344,51 @@ export class Store extends JournalReader {
       pipelineId,
     });
     return this.#append(coordinate, EventKind.SYSTEM_DENIAL, payload, options, true);
+  }
+
+  /**
+   * Appends the events of another journal again, in their order: from a handle of any kind, beside
+   * whoever writes there, also from this journal itself. Each gets a place, a clock and a time here, and
+   * an id made of the namespace and its id there; {@linkcode importProvenance} says where it comes from.
+   * Everything else stays as it is, the payload byte for byte.
+   *
+   * Repeating an import adds only what is missing, so one that was interrupted, or killed, is finished
+   * by repeating it. A cause that has been imported is translated; another one is left out.
+   *
+   * @throws {ImportEventError} naming the event that cannot be appended here; nothing of its page was.
+   * @throws {ImportSourceClosedError} when the source is closed, or gets closed by a callback.
+   * @throws {CorruptionError} when the source is damaged.
+   * @throws {StoreIoError} when a page could not be read or written; nothing of it is left.
+   * @throws {WriterCrashedError} when a sync has failed: reopen, and repeat the import.
+   *
+   * @example Collect the events of a shop, and later what is new
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using till = Store.open("till-7", { fs: new MemoryFs() });
+   * using office = Store.open("office", { fs: new MemoryFs() });
+   * till.append({ entity: "sale:1", scope: "shop" }, EventKind.DATA, { cents: 450 });
+   *
+   * assert.equal(office.importEvents(till, { namespace: "till-7" }).imported, 1);
+   * till.append({ entity: "sale:2", scope: "shop" }, EventKind.DATA, { cents: 300 });
+   * const { imported, deduplicated } = office.importEvents(till, { namespace: "till-7" });
+   * assert.deepEqual({ imported, deduplicated }, { imported: 1, deduplicated: 1 });
+   * ```
+   */
+  importEvents(source: JournalReader, options: ImportOptions = {}): ImportReport {
+    this.#assertWritable("import events");
+    return runImport(source, options, {
+      isKnown: (id) => this.source.index.findId(id, 0) !== ROW_NONE,
+      writer: {
+        limits: this.options,
+        commit: (drafts, count, durable) => {
+          this.#assertWritable("import events");
+          return this.#commitBatch(drafts, count, durable)[0].globalSequence;
+        },
+        sync: () => this.sync(),
+      },
+    });
   }
 
   /**

@@ -19,6 +19,8 @@ import {
   extensionsOf,
   flagsOf,
   isZero,
+  PAYLOAD_MESSAGEPACK,
+  PAYLOAD_OPAQUE,
   payloadEncodingOf,
   payloadOf,
   payloadStartOf,
@@ -206,6 +208,18 @@ export class StoredEvent {
   get payloadVersion(): number {
     return payloadVersionOf(this.bodyBytes, 0);
   }
+  /**
+   * How the payload is stored: as MessagePack, as bytes of the caller's own, or in a way that this
+   * program does not read.
+   */
+  get payloadEncoding(): "messagepack" | "opaque" | "unknown" {
+    const encoding = payloadEncodingOf(this.bodyBytes, 0);
+    return encoding === PAYLOAD_MESSAGEPACK
+      ? "messagepack"
+      : encoding === PAYLOAD_OPAQUE
+      ? "opaque"
+      : "unknown";
+  }
   /** Event hash of the event before it in its entity's lane; zeros for the first. */
   get prevHash(): Uint8Array {
     return this.bodyBytes.slice(PREV_HASH_OFFSET, PREV_HASH_OFFSET + HASH_SIZE);
@@ -313,8 +327,12 @@ export class StoredEvent {
       : decodePayload(payload, payloadEncodingOf(bytes, body));
   }
 
-  /** The frame's body, read once. Not a copy: not for callers. */
-  private get bodyBytes(): Uint8Array {
+  /**
+   * The frame's body, read once. Not a copy: not for callers.
+   *
+   * @internal
+   */
+  get bodyBytes(): Uint8Array {
     return this.#body ??= this.#source.log.readBody(this.#row);
   }
 }

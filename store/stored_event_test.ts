@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { MemoryFs } from "../platform/memory.ts";
 import { DIR, factsOf, openIn, ORDER, OTHER, PAID, PLACED } from "../tests/support_api/journal.ts";
 import { spiedFs } from "../tests/support_api/spied_fs.ts";
+import type { AppendOptions } from "./append.ts";
 import { CorruptionError } from "./errors.ts";
 import { DecodeError, defineEvent } from "./event_definition.ts";
 import { blake3, toHex } from "./hash.ts";
@@ -57,6 +58,15 @@ test("an event says everything it was appended with", () => {
   assert.deepEqual(event.contentHash, blake3(event.payloadBytes!));
   assert.deepEqual(event.eventHash, blake3(event.headerBytes));
   assert.deepEqual(event.position, receipt.position);
+});
+
+test("an event says how its payload is stored", () => {
+  using store = openIn(new MemoryFs());
+  const bytes = Uint8Array.of(1);
+  const encoding = (options: AppendOptions) =>
+    store.get(store.append(ORDER, PLACED, bytes, options).eventId)!.payloadEncoding;
+  assert.equal(encoding({}), "messagepack");
+  assert.equal(encoding({ payloadEncoding: "opaque" }), "opaque");
 });
 
 test("toJSON() is plain data that goes through JSON", () => {

@@ -497,8 +497,8 @@ class Verifier {
         start = decoded.end;
         merge = decoded.header.merge;
         this.#verifyHeader(segment, decoded.header, previous);
-        const stamp = crc32(head.subarray(0, start));
-        this.#audit?.enter({ id, framesStart: start, stamp }, decoded.header.storeId);
+        const headerCrc = crc32(head.subarray(0, start));
+        this.#audit?.enter({ id, framesStart: start, headerCrc }, decoded.header.storeId);
       } else {
         const isFuture = decoded.type === "future";
         start = isFuture ? -1 : this.#resync(file, segment, 8, size);
