@@ -370,7 +370,7 @@ class BackupReader {
     this.#signature = audit.signature;
     this.manifest = audit.body;
     if (audit.body === undefined) return;
-    this.#list();
+    if (!this.#list()) return;
     const { files } = audit.body;
     const named = new Set(files.map(({ name }) => name));
     for (const name of named) {
@@ -460,17 +460,20 @@ class BackupReader {
     };
   }
 
-  #list(): void {
-    this.#reading(".", "UnreadableFile", () => {
+  /** Takes down what is there; says whether that could be found out. */
+  #list(): boolean {
+    return this.#reading(".", "UnreadableFile", () => {
       for (const { name, kind } of this.#fs.list(this.#dir)) {
         if (name !== SEGMENTS_NAME || kind !== "dir") this.#there.set(name, kind);
       }
-    });
-    this.#reading(SEGMENTS_NAME, "MissingFile", () => {
-      for (const { name, kind } of this.#fs.list(`${this.#dir}/${SEGMENTS_NAME}`)) {
-        this.#there.set(`${SEGMENTS_NAME}/${name}`, kind);
+      // Without it every segment is missing, and each of them is a finding.
+      if (this.#fs.stat(`${this.#dir}/${SEGMENTS_NAME}`)?.kind === "dir") {
+        for (const { name, kind } of this.#fs.list(`${this.#dir}/${SEGMENTS_NAME}`)) {
+          this.#there.set(`${SEGMENTS_NAME}/${name}`, kind);
+        }
       }
-    });
+      return true;
+    }) ?? false;
   }
 
   /** Why a file that has its digest is not of this journal: then the manifest was made for another. */
