@@ -103,7 +103,7 @@ export interface BackupVerification {
   /** What the manifest says; `undefined` when that is not known. */
   readonly manifest: BackupBody | undefined;
   /** `"unchecked"` when it is signed and no key was given. */
-  readonly signature: ManifestAudit["signature"];
+  readonly signature: "unsigned" | "unchecked" | "signed" | "invalid";
   /** The files that were read, with their sizes and digests, by name. */
   readonly files: readonly BackupFile[];
   /** Bytes of those. */
@@ -354,6 +354,10 @@ class BackupReader {
     this.#fs = options.fs ?? runtime.fs;
     this.#dir = dir;
     this.#options = options;
+    for (const key of options.verifyingKeys ?? []) {
+      if (key instanceof Uint8Array && key.byteLength === 32) continue;
+      throw new TypeError("Cannot verify a backup: a public key is a Uint8Array of 32 bytes");
+    }
   }
 
   /** Reads the manifest, and compares it with what is there. */

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { StoreFs } from "../platform/fs.ts";
 import { MemoryFs, type MemoryOp } from "../platform/memory.ts";
-import { runtime } from "../platform/runtime.ts";
 import {
   DIR,
   item,
@@ -663,6 +662,9 @@ test("wrong arguments are refused before anything is touched", () => {
   assert.throws(() => verifyBackup(BACKUP, wrong), TypeError);
   assert.throws(() => restoreBackup(BACKUP, RESTORED, wrong), TypeError);
   assert.throws(() => openReader(fs).backup("x", wrong), TypeError);
+  const short = [new Uint8Array(31)];
+  assert.throws(() => verifyBackup(BACKUP, { fs, verifyingKeys: short }), TypeError);
+  assert.throws(() => restoreBackup(BACKUP, "x", { fs, verifyingKeys: short }), TypeError);
   assert.throws(() => verifyBackup("", { fs }), TypeError);
   assert.throws(() => restoreBackup(BACKUP, "", { fs }), TypeError);
   const clock = { bootId: "x", nowUs: () => -1, monotonicUs: () => 0 };

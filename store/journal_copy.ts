@@ -75,7 +75,7 @@ export interface SnapshotOptions {
    * not sound. Default `true`. `false` saves time and copies damage along.
    */
   readonly verify?: boolean;
-  /** Called at the start, after each block of at most 1 MiB, and at the end. */
+  /** Called at the start and after each piece: 1 MiB, or one event where that is larger. */
   readonly onProgress?: (progress: CopyProgress) => void;
 }
 
@@ -89,7 +89,7 @@ export interface ForkOptions {
   readonly share?: ClonePreference;
   /** Whether every frame is read and checked, also of what is shared. Default `false`. */
   readonly verify?: boolean;
-  /** Called at the start, after each file or block of at most 1 MiB, and at the end. */
+  /** Called at the start, after each shared file, and after each piece of what is copied. */
   readonly onProgress?: (progress: CopyProgress) => void;
 }
 

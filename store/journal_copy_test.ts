@@ -209,7 +209,8 @@ test("copies on real files, by every strategy, also by a reader", () =>
       const ladder: CloneStrategy[] = ["reflink", "hardlink", "copy"];
       const allowed = ladder.slice(ladder.indexOf(share));
       for (const { strategy } of report.segments) assert.ok(allowed.includes(strategy), strategy);
-      if (share === "hardlink") assert.equal(report.strategyCounts.hardlink, 10);
+      const sealed = report.segments.length - 1;
+      if (share === "hardlink") assert.equal(report.strategyCounts.hardlink, sealed);
       assert.equal(report.segments.at(-1)!.strategy, "copy");
       assertIsCopy(fs, report, store, receipts, SMALL);
     }
