@@ -187,9 +187,8 @@ export interface SurveyedSegment {
   readonly end: number;
   /** Bytes to be copied. */
   readonly size: number;
-  /** Sequence of its first frame, and the one behind its last. */
+  /** Sequence of its first frame. */
   readonly firstSequence: number;
-  readonly nextSequence: number;
 }
 
 /** A journal as it was when a copy began. */
@@ -403,7 +402,6 @@ function survey(source: CopySource): Survey {
         end,
         size: sealed ? fileSize : end,
         firstSequence: firstSequence + firstRow,
-        nextSequence: firstSequence + nextRow,
       });
     } finally {
       file.close();
@@ -588,7 +586,7 @@ export class Copier {
 
   /** Checks every frame, and that they end where the index says. */
   #scan(segment: SurveyedSegment, file: ReadableFile): void {
-    const { header, end, nextSequence } = segment;
+    const { header, end } = segment;
     const scanner = new FrameScanner(file, header.byteLength, end);
     let sequence = segment.firstSequence;
     let result = scanner.next();
@@ -611,9 +609,6 @@ export class Copier {
         ? "the frame is cut short"
         : "there is no frame here";
       this.#refuse(segment, scanner.offset, reason);
-    }
-    if (sequence !== nextSequence) {
-      this.#refuse(segment, end, `the segment ends before sequence ${nextSequence}`);
     }
   }
 
