@@ -25,6 +25,20 @@
 
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
+  type BackupFile,
+  type BackupFinding,
+  type BackupFindingType,
+  type BackupOptions,
+  type BackupReport,
+  type BackupVerification,
+  restoreBackup,
+  type RestoreOptions,
+  type RestoreReport,
+  verifyBackup,
+  type VerifyBackupOptions,
+} from "./store/backup.ts";
+export type { BackupBody } from "./store/backup_manifest.ts";
+export {
   Compaction,
   type CompactionEvidence,
   type CompactionFinding,
@@ -56,6 +70,14 @@ export {
   type IdRefusal,
   OperationKey,
 } from "./store/ids.ts";
+export type {
+  CopiedSegment,
+  CopyPlan,
+  CopyProgress,
+  CopyReport,
+  ForkOptions,
+  SnapshotOptions,
+} from "./store/journal_copy.ts";
 export {
   ImportEventError,
   type ImportOptions,

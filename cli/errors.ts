@@ -122,6 +122,7 @@ function oneToJson(error: unknown): ErrorJson {
 /** What stands in arguments and breaks a rule is a wrong command line. */
 const EXIT_CODES: Partial<Record<StoreErrorCode, number>> = {
   COORDINATE: ExitCode.USAGE,
+  COPY_TARGET: ExitCode.USAGE,
   EVENT_KIND: ExitCode.USAGE,
   ID: ExitCode.USAGE,
   REGION: ExitCode.USAGE,

@@ -12,12 +12,14 @@
  */
 import { Command, CommanderError } from "commander";
 import { addAppendCommand } from "./append.ts";
+import { addBackupCommand, addForkCommand, addSnapshotCommand } from "./copy.ts";
 import { errorsIn, ExitCode, exitCodeOf, usageError } from "./errors.ts";
 import { exit, type Host, OutputClosedError, processHost } from "./host.ts";
 import { addImportCommand } from "./import.ts";
 import { Output } from "./output.ts";
 import { addGetCommand, addQueryCommand, addWalkCommand } from "./read.ts";
 import { addRepairCommand } from "./repair.ts";
+import { addRestoreCommand } from "./restore.ts";
 import { newSession, type Session } from "./session.ts";
 import { addStatsCommand } from "./stats.ts";
 import { addTailCommand } from "./tail.ts";
@@ -91,6 +93,10 @@ function newProgram(session: Session): Command {
   addVerifyCommand(program, session);
   addRepairCommand(program, session);
   addStatsCommand(program, session);
+  addSnapshotCommand(program, session);
+  addForkCommand(program, session);
+  addBackupCommand(program, session);
+  addRestoreCommand(program, session);
   return program;
 }
 

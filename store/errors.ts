@@ -9,11 +9,13 @@
  */
 
 import type { IoFault } from "../platform/fs.ts";
+import type { BackupFinding } from "./backup.ts";
 import type { EventId } from "./ids.ts";
 
 /** The stable codes of {@linkcode StoreError}. */
 export type StoreErrorCode =
   | "ASYNC_VALIDATION"
+  | "BACKUP"
   | "BATCH_FAILED"
   | "CLOCK_CONFLICT"
   | "CLOCK_OVERFLOW"
@@ -21,6 +23,8 @@ export type StoreErrorCode =
   | "CONDITION_CONFLICT"
   | "CONFIGURATION"
   | "COORDINATE"
+  | "COPY_SOURCE"
+  | "COPY_TARGET"
   | "CORRUPTION"
   | "DECODE"
   | "EVENT_KIND"
@@ -466,6 +470,119 @@ export class SerializationError extends StoreError {
    */
   constructor(action: string, cause: unknown) {
     super(`Cannot ${action}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+/** Why a directory cannot become a copy, in the order of the checks. */
+export type CopyTargetRefusal =
+  /** It is a symbolic link, and what it leads to may change. */
+  | "SymbolicLink"
+  /** It, or something above it, is a file. */
+  | "NotADirectory"
+  /** It is the directory that is copied. */
+  | "SameDirectory"
+  /** It is inside the directory that is copied. */
+  | "InsideSource"
+  /** The directory that is copied is inside it. */
+  | "AroundSource"
+  /** There is something in it. */
+  | "NotEmpty";
+
+/** A copy cannot go there. Nothing was written: name a directory that is new or empty. */
+export class CopyTargetError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "CopyTargetError";
+  /** Stable, for programs. */
+  override readonly code = "COPY_TARGET";
+  /** The broken rule. */
+  readonly reason: CopyTargetRefusal;
+  /** The directory, as it was given. */
+  readonly path: string;
+
+  /**
+   * Says which rule is broken.
+   *
+   * @param reason the broken rule; `path` breaks it.
+   */
+  constructor(reason: CopyTargetRefusal, path: string) {
+    super(
+      `Cannot copy to "${path}": ${
+        COPY_TARGET_REFUSALS[reason]
+      }; name a directory that is new or empty`,
+    );
+    this.reason = reason;
+    this.path = path;
+  }
+}
+
+const COPY_TARGET_REFUSALS: Readonly<Record<CopyTargetRefusal, string>> = {
+  SymbolicLink: "it is a symbolic link",
+  NotADirectory: "a file is in the way",
+  SameDirectory: "it is the directory to be copied",
+  InsideSource: "it is inside the directory to be copied",
+  AroundSource: "the directory to be copied is inside it",
+  NotEmpty: "it is not empty",
+};
+
+/**
+ * The files of the journal were replaced while they were copied, again and again. Nothing is left of the
+ * copy: wait until the other process has finished compacting, and copy again.
+ */
+export class CopySourceError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "CopySourceError";
+  /** Stable, for programs. */
+  override readonly code = "COPY_SOURCE";
+  /** The file that had changed in the last attempt. */
+  readonly path: string;
+  /** How it had changed. */
+  readonly reason: string;
+  /** How often it was tried. */
+  readonly attempts: number;
+
+  /**
+   * Says what happened.
+   *
+   * @param options which file, how it had changed, and how often it was tried.
+   */
+  constructor(options: { path: string; reason: string; attempts: number }) {
+    const { path, reason, attempts } = options;
+    super(
+      `Cannot copy the journal: "${path}" was replaced meanwhile (${reason}), and again in each of ` +
+        `${attempts} attempts`,
+    );
+    this.path = path;
+    this.reason = reason;
+    this.attempts = attempts;
+  }
+}
+
+/**
+ * A backup is not what it should be, so it was not restored and nothing is left of the attempt; or it
+ * could not be made. The findings say what is wrong: take another backup, or, when they are about files
+ * that do not belong there, move those away.
+ */
+export class BackupError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "BackupError";
+  /** Stable, for programs. */
+  override readonly code = "BACKUP";
+  /** The directory of the backup. */
+  readonly path: string;
+  /** What is wrong, as `verifyBackup` lists it; at least one. */
+  readonly findings: readonly BackupFinding[];
+
+  /**
+   * Says what happened.
+   *
+   * @param action what was attempted, as an infinitive; `findings` say what is wrong.
+   */
+  constructor(action: string, path: string, findings: readonly BackupFinding[]) {
+    const [first] = findings;
+    const more = findings.length === 1 ? "" : ` (and ${findings.length - 1} more)`;
+    super(`Cannot ${action} "${path}": ${first?.file}: ${first?.reason}${more}`);
+    this.path = path;
+    this.findings = findings;
   }
 }
 

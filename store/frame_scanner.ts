@@ -40,6 +40,9 @@ export type ScanResult =
   /** Something that is not a frame of ours; `reason` says why. */
   | "damaged";
 
+/** As much of a file as reading takes. */
+export type ReadableFile = Pick<StoreFile, "readAt">;
+
 /** A forward reader of frames between two offsets of a file. */
 export class FrameScanner {
   /** Holds the current frame. Overwritten by the next call. */
@@ -53,7 +56,7 @@ export class FrameScanner {
   /** Why the last result was `"damaged"`. */
   reason = "";
 
-  readonly #file: StoreFile;
+  readonly #file: ReadableFile;
   readonly #end: number;
   #next: number;
   #readSize = READ_SIZE_MIN;
@@ -62,7 +65,7 @@ export class FrameScanner {
   #windowSize = 0;
 
   /** Reads frames of `file` from `start` up to `end`. The file is not closed. */
-  constructor(file: StoreFile, start: number, end: number) {
+  constructor(file: ReadableFile, start: number, end: number) {
     this.#file = file;
     this.#end = end;
     this.#next = this.offset = this.#windowStart = start;
@@ -209,7 +212,7 @@ export function endOfDamagedFrame(
 
 /** Reads until `size` bytes are there or the file ends, and says how many there were. */
 export function readRange(
-  file: StoreFile,
+  file: ReadableFile,
   target: Uint8Array,
   targetStart: number,
   size: number,

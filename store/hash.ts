@@ -2,13 +2,14 @@
  * BLAKE3-256, the only hash of the journal.
  *
  * The WebAssembly module is compiled once, at import, so that everything after it is synchronous. One
- * hasher serves the realm: a call runs to its end before the next can begin. Short inputs take the
- * faster way of `blake3_chunk.ts`.
+ * hasher serves the realm: a call runs to its end before the next can begin. A second one serves
+ * whatever comes piece by piece. Short inputs take the faster way of `blake3_chunk.ts`.
  *
  * @module
  */
 
 import { createBLAKE3 } from "hash-wasm";
+import { assert } from "./assert.ts";
 import { blake3Chunk, CHUNK_SIZE_MAX } from "./blake3_chunk.ts";
 
 /** Bytes of a digest. */
@@ -18,6 +19,7 @@ export const HASH_SIZE = 32;
 export const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 const hasher = await createBLAKE3();
+const streamHasher = await createBLAKE3();
 
 /** The BLAKE3-256 digest of `bytes`, in a new array. */
 export function blake3(bytes: Uint8Array): Uint8Array {
@@ -38,21 +40,41 @@ export function blake3Into(
 }
 
 /**
- * The BLAKE3-256 digest of bytes that come piece by piece. Other hashes may be computed in between, so
- * its state is kept outside the shared hasher: about 2 KiB a piece, nothing for pieces of a megabyte.
+ * A digest of bytes that come piece by piece. Several may be under way at a time: whoever calls takes the
+ * one hasher, and the state of the one before is put aside.
  */
 export class Blake3Stream {
-  #state: Uint8Array = hasher.init().save();
+  /** Whose state the hasher holds. */
+  static #holder: Blake3Stream | undefined;
+  /** The state, while another stream has the hasher. */
+  #state: Uint8Array | undefined;
+  #begun = false;
 
-  /** Adds the next piece. */
+  /** Adds bytes. */
   update(bytes: Uint8Array): void {
-    hasher.init().load(this.#state);
-    this.#state = hasher.update(bytes).save();
+    this.#take();
+    streamHasher.update(bytes);
   }
 
-  /** The digest of everything so far. */
+  /** The 32-byte digest of all bytes so far. Ends the stream. */
   digest(): Uint8Array {
-    return hasher.init().load(this.#state).digest("binary");
+    this.#take();
+    Blake3Stream.#holder = undefined;
+    return streamHasher.digest("binary");
+  }
+
+  #take(): void {
+    const holder = Blake3Stream.#holder;
+    if (holder === this) return;
+    if (holder !== undefined) holder.#state = streamHasher.save();
+    if (this.#state !== undefined) streamHasher.load(this.#state);
+    else {
+      assert(!this.#begun, "a stream that has ended takes no more bytes");
+      streamHasher.init();
+    }
+    this.#begun = true;
+    this.#state = undefined;
+    Blake3Stream.#holder = this;
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createBLAKE3 } from "hash-wasm";
-import { blake3, blake3Into, bytesEqual, fromHex, toHex } from "./hash.ts";
+import { blake3, blake3Into, Blake3Stream, bytesEqual, fromHex, toHex } from "./hash.ts";
 
 const library = await createBLAKE3();
 const libraryHex = (bytes: Uint8Array) => library.init().update(bytes).digest("hex");
@@ -55,4 +55,25 @@ test("bytesEqual() compares sizes and bytes", () => {
   assert.ok(bytesEqual(Uint8Array.of(1, 2), Uint8Array.of(1, 2)));
   assert.ok(!bytesEqual(Uint8Array.of(1, 2), Uint8Array.of(1, 3)));
   assert.ok(!bytesEqual(Uint8Array.of(1, 2), Uint8Array.of(1, 2, 0)));
+});
+
+test("Blake3Stream gives the digest of the whole, in whatever pieces, several at a time", () => {
+  const bytes = counting(10_000);
+  const expected = toHex(blake3(bytes));
+  const [one, two, three] = [new Blake3Stream(), new Blake3Stream(), new Blake3Stream()];
+  for (let at = 0; at < bytes.byteLength; at += 1000) {
+    one.update(bytes.subarray(at, at + 1000));
+    // In turns, and with other hashing in between.
+    two.update(bytes.subarray(at, at + 999));
+    two.update(bytes.subarray(at + 999, at + 1000));
+    blake3(bytes);
+  }
+  const first = one.digest();
+  assert.equal(toHex(two.digest()), expected);
+  assert.equal(toHex(first), expected);
+  assert.equal(
+    toHex(three.digest()),
+    "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+  );
+  assert.throws(() => one.update(bytes), /a stream that has ended takes no more bytes/);
 });

@@ -8,6 +8,7 @@
  */
 
 import { assertKnownKeys, assertUint } from "./assert.ts";
+import { backupJournal, type BackupOptions, type BackupReport } from "./backup.ts";
 import { Coordinate } from "./coordinate.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./event_index.ts";
@@ -22,6 +23,14 @@ import {
   parseIdInto,
 } from "./ids.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
+import {
+  type CopyPlan,
+  type CopyReport,
+  type CopySource,
+  planCopy,
+  snapshotJournal,
+  type SnapshotOptions,
+} from "./journal_copy.ts";
 import type { OpenReport } from "./open_report.ts";
 import { printAs } from "./print.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
@@ -396,6 +405,101 @@ export abstract class JournalReader {
       return invalid("DenialKindMismatch");
     }
     return this.verifyReceipt(receipt);
+  }
+
+  /**
+   * Copies the journal to `target`, which must not exist, or be an empty directory. The copy is a journal of
+   * its own with the same id: the same events, receipts and idempotency keys, and nothing done to one
+   * side reaches the other.
+   *
+   * It holds what this handle shows now: a writer syncs first, a reader in another process copies beside a
+   * live writer, up to the last whole group it has seen. Locks, quarantine and index files stay behind.
+   *
+   * A copy that fails leaves nothing behind that opens as a journal. Nobody else may write to `target`
+   * meanwhile.
+   *
+   * @throws {CopyTargetError} when the copy cannot go there; nothing was written.
+   * @throws {CopySourceError} when another process keeps replacing segments: copy again when it is done.
+   * @throws {CorruptionError} when a frame is not sound; `batpak verify` says more.
+   * @throws {StoreClosedError} after {@linkcode close}.
+   * @throws {StoreIoError} when the system refuses a file operation, as on a full disk.
+   * @throws {WriterCrashedError} of a writer that cannot sync: copy through a reader.
+   *
+   * @example A copy that opens
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * const fs = new MemoryFs();
+   * using store = Store.open("journal", { fs });
+   * const receipt = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, "hello");
+   *
+   * const report = store.snapshot("copy");
+   *
+   * assert.equal(report.events, 2); // the open is an event too
+   * using copy = Store.openReadOnly("copy", { fs });
+   * assert.equal(copy.verifyReceipt(receipt).valid, true);
+   * ```
+   */
+  snapshot(target: string, options: SnapshotOptions = {}): CopyReport {
+    return snapshotJournal(this.copySource("take a snapshot"), target, options);
+  }
+
+  /**
+   * Copies the journal to `target` as a backup: its files beside a `manifest.json` with the BLAKE3 of each,
+   * signed when the store has a signing key. A backup does not open as a journal; `restoreBackup` makes it
+   * one, and `verifyBackup` checks it.
+   *
+   * What is copied, where to, and what happens when it fails is as with {@linkcode snapshot}.
+   *
+   * @throws {BackupError} when the manifest would be too large, at some 100,000 segments.
+   * @throws as {@linkcode snapshot}.
+   *
+   * @example A signed backup
+   * ```ts
+   * import { MemoryFs, SigningKey, Store, verifyBackup } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * const fs = new MemoryFs();
+   * const key = SigningKey.fromSeed(new Uint8Array(32).fill(7));
+   * using store = Store.open("journal", { fs, signingKeys: [key] });
+   * store.backup("backup");
+   *
+   * const { signature } = verifyBackup("backup", { fs, verifyingKeys: [key.publicKey] });
+   * assert.equal(signature, "signed");
+   * ```
+   */
+  backup(target: string, options: BackupOptions = {}): BackupReport {
+    return backupJournal(this.copySource("back up"), target, options);
+  }
+
+  /**
+   * Says what a copy to `target` would consist of, and refuses where it could not go. Writes nothing
+   * there.
+   *
+   * @throws as {@linkcode snapshot}.
+   */
+  planCopy(target: string): CopyPlan {
+    return planCopy(this.copySource("plan a copy"), target);
+  }
+
+  /**
+   * What a copy is made from. A writer syncs first, a reader looks again when files have been replaced.
+   *
+   * @internal
+   */
+  protected copySource(action: string): CopySource {
+    if (this.closed) throw new StoreClosedError(action);
+    const { fs, clock, signingKeys } = this.options;
+    return {
+      fs,
+      clock,
+      dir: this.dir,
+      storeId: this.#storeId,
+      signingKeys,
+      view: () => this.source,
+      refresh: undefined,
+    };
   }
 
   /** Lets go of files and locks. Reads fail afterwards; a second call does nothing. */

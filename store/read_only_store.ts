@@ -5,6 +5,7 @@
  */
 
 import { JournalNotFoundError, StoreClosedError } from "./errors.ts";
+import type { CopySource } from "./journal_copy.ts";
 import { JournalReader } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
 import { loadJournal } from "./cold_start.ts";
@@ -117,6 +118,15 @@ export class ReadOnlyStore extends JournalReader {
     const before = this.source.index.count;
     withIo("refresh", () => this.#loader.loadBesideWriter(false));
     return this.source.index.count - before;
+  }
+
+  /**
+   * As of a reader, under whom another process may replace segments.
+   *
+   * @internal
+   */
+  protected override copySource(action: string): CopySource {
+    return { ...super.copySource(action), refresh: () => void this.refresh() };
   }
 
   /** Lets go of the files. Reads fail afterwards; a second call does nothing. */

@@ -66,7 +66,15 @@ export class SegmentWriter {
     this.#log = options.log;
     this.#syncMode = options.syncMode;
     const last = this.#log.segments.at(-1);
-    if (last !== undefined) this.#activate(last);
+    if (last !== undefined) {
+      const file = this.#fs.open(last.path, "write");
+      try {
+        this.#activate(last, file, file.size());
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+    }
   }
 
   /** The file offset behind the last frame of the active segment. */
@@ -200,7 +208,7 @@ export class SegmentWriter {
       end: bytes.byteLength,
     };
     this.#log.segments.push(segment);
-    this.#activate(segment, file);
+    this.#activate(segment, file, bytes.byteLength);
   }
 
   /** Syncs, cuts the file to size, and lets go of it. Throws what failed, after letting go. */
@@ -218,10 +226,10 @@ export class SegmentWriter {
     this.#file = undefined;
   }
 
-  #activate(segment: Segment, file: StoreFile = this.#fs.open(segment.path, "write")): void {
+  #activate(segment: Segment, file: StoreFile, fileSize: number): void {
     this.#segment = segment;
     this.#file = file;
-    this.#fileSize = file.size();
+    this.#fileSize = fileSize;
     // Too full for anything, so that the first group begins it anew.
     this.#bufferStart = segment.end - this.#buffer.byteLength;
     this.#log.tail = undefined;

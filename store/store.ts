@@ -60,6 +60,7 @@ import { formatId, type IdGenerator } from "./ids.ts";
 import { saveIndexFile } from "./index_file.ts";
 import { type ImportOptions, type ImportReport, runImport } from "./import_events.ts";
 import { NAME_UNKNOWN } from "./interner.ts";
+import { type CopyReport, type CopySource, forkJournal, type ForkOptions } from "./journal_copy.ts";
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
 import { observe, type OpenedFacts, openForWriting } from "./opening.ts";
@@ -399,6 +400,45 @@ export class Store extends JournalReader {
   sync(): void {
     this.#assertWritable("sync");
     this.#syncNow("sync");
+  }
+
+  /**
+   * Copies the journal to `target`, as {@linkcode snapshot} does, and shares what it can: sealed segments
+   * by reflink, else by hard link, else as copies; the newest segment is always copied. Afterwards the two
+   * are isolated: a sealed segment is never changed in place, only replaced.
+   *
+   * Shared blocks and files are on the disk once, so a fork is fast and small, and no backup: a bad sector
+   * damages both.
+   *
+   * @throws as {@linkcode snapshot}.
+   *
+   * @example Try something on a fork
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * const fs = new MemoryFs();
+   * using store = Store.open("journal", { fs });
+   * store.fork("fork", { share: "hardlink" });
+   *
+   * using fork = Store.open("fork", { fs });
+   * fork.append({ entity: "user:1", scope: "app" }, EventKind.DATA, "only here");
+   * assert.equal(store.query({ entity: "user:1" }).length, 0);
+   * ```
+   */
+  fork(target: string, options: ForkOptions = {}): CopyReport {
+    return forkJournal(this.copySource("fork"), target, options);
+  }
+
+  /**
+   * What is copied is durable first.
+   *
+   * @internal
+   */
+  protected override copySource(action: string): CopySource {
+    this.#assertWritable(action);
+    this.#syncNow(action);
+    return super.copySource(action);
   }
 
   /**
