@@ -110,6 +110,7 @@ export {
 } from "./store/receipt.ts";
 export type { Repair } from "./store/recovery.ts";
 export * from "./store/region.ts";
+export type { PruneEvidence, PruneFinding, PruneOptions, PruneReport } from "./store/prune.ts";
 export type { RetentionLimits, RetentionRule } from "./store/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
 export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";

@@ -209,22 +209,26 @@ export interface CompactionReport {
   readonly bodyHash: string;
 }
 
-/** What a compaction needs of the store. */
-export interface CompactionHost {
+/** What replacing or removing segments needs of the store. */
+export interface LifecycleHost {
   readonly fs: StoreFs;
   readonly dir: string;
-  readonly clock: Clock;
   readonly source: EventSource;
   /** Sixteen bytes. */
   readonly storeId: Uint8Array;
+  /** Seals the active segment when it has an event. */
+  readonly seal: () => void;
+}
+
+/** What a compaction needs besides. */
+export interface CompactionHost extends LifecycleHost {
+  readonly clock: Clock;
   /** Throws when the store is closed or its writer has stopped. */
   readonly assertWritable: () => void;
   /** A new id of sixteen bytes. */
   readonly newId: () => Uint8Array;
   /** Makes everything appended durable. */
   readonly sync: () => void;
-  /** Seals the active segment when it has an event. */
-  readonly seal: () => void;
   /** Whether merged segments end in an index footer, as other sealed segments do. */
   readonly footers: boolean;
   /** Called when the compaction has come to its end, whichever. */
@@ -359,7 +363,7 @@ export class Compaction implements Disposable {
     const { minSegments, strategy, rule, stepMaxBytes, dryRun } = this.#options;
     let sealed: Segment[] = [];
     try {
-      settleEarlier(this.#host);
+      settleEarlier("compact", this.#host);
       if (this.#options.seal && !dryRun) this.#host.seal();
       sealed = log.segments.slice(0, -1);
       if (sealed.length < minSegments) {
@@ -953,17 +957,22 @@ function atLeast(name: string, value: number, min: number, max: number): number 
  *
  * @throws {CompactionError} when that does not work, or this handle reads from what it would remove.
  */
-export function settleEarlier({ fs, dir, storeId, source }: CompactionHost): void {
+export function settleEarlier(action: string, host: LifecycleHost): void {
+  const { fs, dir, storeId, source } = host;
   const refuse = (reason: string, cause?: unknown): never => {
     throw new CompactionError(
-      "compact",
-      `an earlier compaction has not come to its end: ${reason}`,
+      action,
+      `an earlier change of its segments has not come to its end: ${reason}`,
       cause,
     );
   };
   const { log } = source;
   try {
-    const { pending, leftovers } = readSegmentSet(fs, dir, { storeId, thorough: true });
+    const set = readSegmentSet(fs, dir, { storeId, thorough: true });
+    const { pending, leftovers } = set;
+    if (set.base !== undefined && set.base.firstSegmentId !== log.segments[0].id) {
+      refuse("the journal was pruned, and this handle does not know; close and open it again");
+    }
     for (const { name } of leftovers) {
       // What an abandoned one could not remove. It counts for nothing.
       if (name.endsWith(STAGED_SUFFIX)) removeQuietly(fs, `${dir}/${name}`);

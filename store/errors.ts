@@ -40,6 +40,7 @@ export type StoreErrorCode =
   | "IMPORT_SOURCE_CLOSED"
   | "INVALID_CLOCK"
   | "IO"
+  | "JOURNAL_CHANGING"
   | "JOURNAL_NOT_FOUND"
   | "LIFECYCLE_BUSY"
   | "REGION"
@@ -644,5 +645,28 @@ export class EventPrunedError extends StoreError {
   constructor(globalSequence: number) {
     super(`Cannot read the event at sequence ${globalSequence}: it has been pruned`);
     this.globalSequence = globalSequence;
+  }
+}
+
+/**
+ * A writer replaces the journal's segments faster than they can be read. Nothing is wrong with it: try
+ * again when the compaction has come to its end.
+ */
+export class JournalChangingError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "JournalChangingError";
+  /** Stable, for programs. */
+  override readonly code = "JOURNAL_CHANGING";
+  /** The directory. */
+  readonly path: string;
+
+  /**
+   * Says what happened.
+   *
+   * @param path the directory; `cause` is what was met last.
+   */
+  constructor(path: string, cause: unknown) {
+    super(`Cannot read "${path}": its segments are being replaced, again and again`, { cause });
+    this.path = path;
   }
 }

@@ -137,6 +137,7 @@ export class EventIndex {
   #count = 0;
   #entityCount = 0;
   #retiredCount = 0;
+  #firstRow = 0;
 
   /** Entities, scopes and tags as numbers. */
   readonly entities: Interner;
@@ -192,6 +193,21 @@ export class EventIndex {
   /** How many rows there are. */
   get count(): number {
     return this.#count;
+  }
+
+  /** The first row that is still there: those before it have been pruned. */
+  get firstRow(): number {
+    return this.#firstRow;
+  }
+
+  /**
+   * Says that the rows before this one have been pruned. Their ids are forgotten, and an event may have
+   * one of them again; chains go on from where they were. The columns stay until the journal is opened
+   * again.
+   */
+  dropBelow(row: number): void {
+    this.#firstRow = row;
+    this.#idTable = undefined;
   }
 
   /** How many entities have an event. */
@@ -765,7 +781,7 @@ export class EventIndex {
     let capacity = 1024;
     while (capacity < this.#count * 2) capacity *= 2;
     this.#idTable = new Uint32Array(capacity);
-    for (let row = 0; row < this.#count; row++) this.#placeId(row);
+    for (let row = this.#firstRow; row < this.#count; row++) this.#placeId(row);
     return this.#idTable;
   }
 
@@ -774,7 +790,7 @@ export class EventIndex {
     assert(table !== undefined, "the id table is built before rows are placed in it");
     if ((row + 1) * 3 > table.length * 2) {
       this.#idTable = table = new Uint32Array(table.length * 2);
-      for (let earlier = 0; earlier < row; earlier++) this.#placeInto(table, earlier);
+      for (let earlier = this.#firstRow; earlier < row; earlier++) this.#placeInto(table, earlier);
     }
     this.#placeInto(table, row);
   }

@@ -155,7 +155,7 @@ export abstract class JournalReader {
   get(eventId: EventId | string): StoredEvent | undefined {
     const index = this.#index("get an event");
     const row = findEvent(index, eventId);
-    return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
+    return row === ROW_NONE ? undefined : this.#eventAt(row);
   }
 
   /**
@@ -166,15 +166,15 @@ export abstract class JournalReader {
   getByKey(idempotencyKey: string | OperationKey): StoredEvent | undefined {
     const index = this.#index("get an event");
     const row = index.findId(idempotencyId(idempotencyKey), 0);
-    return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
+    return row === ROW_NONE ? undefined : this.#eventAt(row);
   }
 
   /** The event at this place in the journal, or `undefined`. */
   at(globalSequence: number): StoredEvent | undefined {
     const index = this.#index("get an event");
     const row = globalSequence - this.source.firstSequence;
-    if (!Number.isInteger(row) || row < 0 || row >= index.count) return undefined;
-    return new StoredEvent(this.source, row);
+    if (!Number.isInteger(row) || row < index.firstRow || row >= index.count) return undefined;
+    return this.#eventAt(row);
   }
 
   /**
@@ -186,7 +186,7 @@ export abstract class JournalReader {
     const number = findName(index.entities, entity);
     if (number === NAME_UNKNOWN) return undefined;
     const row = index.headOf(index.findChain(number, assertUint("lane", lane, 2 ** 32 - 1)));
-    return row === ROW_NONE ? undefined : new StoredEvent(this.source, row);
+    return row < index.firstRow ? undefined : this.#eventAt(row);
   }
 
   /**
@@ -223,13 +223,13 @@ export abstract class JournalReader {
     const index = this.#index("query");
     const { lane, ...rest } = options;
     if (lane !== undefined) assertUint("lane", lane, 2 ** 32 - 1);
-    const { start, end, reverse, limit } = this.#rangeOf(rest);
+    const { start, end, reverse, limit, firstSequence } = this.#rangeOf(rest);
     const number = findName(index.entities, entity);
     const rows = number === NAME_UNKNOWN ? [] : index.byEntity.rows(number, start, end, reverse);
     const isWanted = (row: number) =>
       !index.isRetired(row) &&
       (lane === undefined || index.laneOf(index.chainOf(row)) === lane);
-    return eventsOf(this.source, rows, isWanted, limit);
+    return eventsOf(this.source, { rows, isWanted, limit, firstSequence });
   }
 
   /** All events of a region, in commit order. */
@@ -270,9 +270,9 @@ export abstract class JournalReader {
     options: EventsOptions = {},
   ): IterableIterator<StoredEvent> {
     const index = this.#index("query");
-    const { start, end, reverse, limit } = this.#rangeOf(options);
+    const { start, end, reverse, limit, firstSequence } = this.#rangeOf(options);
     const rows = rowsOf(index, Region.from(region), { start, end, reverse });
-    return eventsOf(this.source, rows, () => true, limit);
+    return eventsOf(this.source, { rows, isWanted: () => true, limit, firstSequence });
   }
 
   /**
@@ -282,6 +282,7 @@ export abstract class JournalReader {
    */
   walkAncestors(eventId: EventId | string, limit = Infinity): AncestorWalk {
     const index = this.#index("walk ancestors");
+    const { firstSequence } = this.source;
     assertLimit("walk ancestors", limit);
     const ancestors: StoredEvent[] = [];
     const end = (boundary: AncestorBoundary): AncestorWalk => ({ ancestors, boundary });
@@ -289,7 +290,7 @@ export abstract class JournalReader {
     if (row === ROW_NONE) return end({ type: "NoAnchor" });
     let child: StoredEvent | undefined;
     while (ancestors.length < limit) {
-      const event = new StoredEvent(this.source, row);
+      const event = new StoredEvent(this.source, row + firstSequence);
       try {
         if (child !== undefined && !bytesEqual(child.prevHash, event.eventHash)) {
           return end({ type: "MissingParent", child: child.eventId });
@@ -301,14 +302,15 @@ export abstract class JournalReader {
           error instanceof CorruptionError || error instanceof SerializationError ||
           error instanceof StoreIoError
         ) {
-          return end({ type: "ReadFailure", eventId: event.eventId, error });
+          return end({ type: "ReadFailure", eventId: idOf(index, row), error });
         }
         throw error;
       }
       ancestors.push(event);
       child = event;
       row = index.previousOf(row);
-      if (row === ROW_NONE) {
+      // What has been pruned is no genesis.
+      if (row < index.firstRow) {
         return end(
           child.clock === 0
             ? { type: "ReachedGenesis" }
@@ -331,7 +333,8 @@ export abstract class JournalReader {
     while (row !== ROW_NONE && causes.length < limit) {
       // A cause is always older, so this ends.
       row = index.causeOf(row);
-      if (row !== ROW_NONE) causes.push(new StoredEvent(this.source, row));
+      if (row < index.firstRow) break;
+      causes.push(this.#eventAt(row));
     }
     return causes;
   }
@@ -343,7 +346,7 @@ export abstract class JournalReader {
     if (row === ROW_NONE) return [];
     const effects: StoredEvent[] = [];
     for (const effect of index.effectsOf(row, index.count)) {
-      effects.push(new StoredEvent(this.source, effect));
+      effects.push(this.#eventAt(effect));
     }
     return effects;
   }
@@ -354,10 +357,10 @@ export abstract class JournalReader {
     let logBytes = 0;
     for (const segment of this.source.log.segments) logBytes += segment.end;
     return {
-      eventCount: index.count,
+      eventCount: index.count - index.firstRow,
       nextSequence: this.source.firstSequence + index.count,
       durableSequence: this.durableSequence,
-      entityCount: index.entityCount,
+      entityCount: entityCountOf(index),
       segmentCount: this.source.log.segments.length,
       logBytes,
       indexBytes: index.memorySize,
@@ -380,9 +383,9 @@ export abstract class JournalReader {
     if (receipt.storeId !== this.storeId) return invalid("StoreMismatch");
     const row = findEvent(index, receipt.eventId);
     if (row === ROW_NONE) return invalid("MissingCommittedEvent");
-    const event = new StoredEvent(this.source, row);
+    const event = this.#eventAt(row);
     if (event.globalSequence !== receipt.globalSequence) return invalid("SequenceMismatch");
-    if (!this.#isPlausible(row, event.position, receipt.position)) {
+    if (!this.#isPlausible(event, receipt.position)) {
       return invalid("DiskPositionMismatch");
     }
     if (!bytesEqual(event.contentHash, receipt.contentHash)) return invalid("ContentHashMismatch");
@@ -514,7 +517,7 @@ export abstract class JournalReader {
    * @internal
    */
   protected receiptOf(row: number): Receipt {
-    const event = new StoredEvent(this.source, row);
+    const event = this.#eventAt(row);
     const { segmentId, offset, size } = event.position;
     return new Receipt(
       this.#storeId,
@@ -529,9 +532,9 @@ export abstract class JournalReader {
   }
 
   /** Whether a frame can have been where a receipt says. Compaction moves frames within its segments. */
-  #isPlausible(row: number, found: LogPosition, claimed: LogPosition): boolean {
-    const { log } = this.source;
-    const segment = log.segments[log.segmentIndexOf(row)];
+  #isPlausible({ globalSequence, position: found }: StoredEvent, claimed: LogPosition): boolean {
+    const { log, firstSequence } = this.source;
+    const segment = log.segments[log.segmentIndexOf(globalSequence - firstSequence)];
     if (segment.merge !== undefined) {
       return claimed.segmentId >= segment.id && claimed.segmentId <= lastIdOf(segment);
     }
@@ -541,7 +544,11 @@ export abstract class JournalReader {
 
   #rangeOf(
     options: EventsOptions,
-  ): RowRange & { readonly reverse: boolean; readonly limit: number } {
+  ): RowRange & {
+    readonly reverse: boolean;
+    readonly limit: number;
+    readonly firstSequence: number;
+  } {
     assertKnownKeys("query", options, EVENTS_OPTIONS);
     const { after, before, limit = Infinity, reverse = false } = options;
     // An `after` of -1 is in front of everything: what a caller who counts from there has read.
@@ -555,13 +562,20 @@ export abstract class JournalReader {
     assertLimit("query", limit);
     const { firstSequence, index } = this.source;
     return {
-      start: after === undefined ? 0 : Math.max(0, after + 1 - firstSequence),
+      start: after === undefined
+        ? index.firstRow
+        : Math.max(index.firstRow, after + 1 - firstSequence),
       end: before === undefined
         ? index.count
         : Math.min(index.count, Math.max(0, before - firstSequence)),
       reverse,
       limit,
+      firstSequence,
     };
+  }
+
+  #eventAt(row: number): StoredEvent {
+    return new StoredEvent(this.source, row + this.source.firstSequence);
   }
 
   #index(action: string): EventIndex {
@@ -583,6 +597,21 @@ function findEvent(index: EventIndex, eventId: string): number {
   return index.findId(idScratch, 0);
 }
 
+function idOf(index: EventIndex, row: number): EventId {
+  return formatId(index.idBytesOf(row), index.idStartOf(row));
+}
+
+/** How many entities have an event. After a prune in this handle the index counts those that had one. */
+function entityCountOf(index: EventIndex): number {
+  const { firstRow, entities } = index;
+  if (firstRow === 0) return index.entityCount;
+  let count = 0;
+  for (let entity = 0; entity < entities.count; entity++) {
+    if (index.byEntity.last(entity) >= firstRow) count++;
+  }
+  return count;
+}
+
 const idScratch = new Uint8Array(ID_SIZE);
 
 function assertLimit(action: string, limit: number): void {
@@ -597,15 +626,20 @@ function assertReceipt(receipt: unknown): void {
 
 function* eventsOf(
   source: EventSource,
-  rows: Iterable<number>,
-  isWanted: (row: number) => boolean,
-  limit: number,
+  walk: {
+    readonly rows: Iterable<number>;
+    readonly isWanted: (row: number) => boolean;
+    readonly limit: number;
+    /** As it was when the walk was asked for: a reader may begin anew meanwhile. */
+    readonly firstSequence: number;
+  },
 ): IterableIterator<StoredEvent> {
+  const { rows, isWanted, limit, firstSequence } = walk;
   if (limit === 0) return;
   let count = 0;
   for (const row of rows) {
     if (!isWanted(row)) continue;
-    yield new StoredEvent(source, row);
+    yield new StoredEvent(source, row + firstSequence);
     if (++count >= limit) return;
   }
 }

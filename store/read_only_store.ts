@@ -4,14 +4,21 @@
  * @module
  */
 
-import { JournalNotFoundError, StoreClosedError } from "./errors.ts";
+import { IoFault } from "../platform/fs.ts";
+import {
+  CorruptionError,
+  JournalChangingError,
+  JournalNotFoundError,
+  StoreClosedError,
+  StoreIoError,
+} from "./errors.ts";
 import type { CopySource } from "./journal_copy.ts";
 import { JournalReader } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
-import { loadJournal } from "./cold_start.ts";
+import { type LoadedJournal, loadJournal } from "./cold_start.ts";
 import { canonicalJournal, observe, readStoreId, refuseUnlessIntact } from "./opening.ts";
 import { withIo } from "./io.ts";
-import type { JournalLoader } from "./recovery.ts";
+import { type JournalLoader, LayoutChange } from "./recovery.ts";
 import {
   assertDir,
   type ReadOptions,
@@ -19,6 +26,31 @@ import {
   resolveOptions,
 } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
+
+/** How often a journal is read again whose segments are replaced meanwhile. */
+const ATTEMPT_COUNT_MAX = 20;
+
+/** Reads a journal that somebody may be compacting or pruning: again, when its files were replaced. */
+function loadBesideWriter(dir: string, options: ResolvedOptions): LoadedJournal<void> {
+  for (let attempt = 1;; attempt++) {
+    try {
+      return loadJournal(dir, options, {
+        storeId: readStoreId(dir, options),
+        isWriter: false,
+        walk: (loader) => loader.loadBesideWriter(true),
+      });
+    } catch (error) {
+      if (!isLayoutChange(error)) throw error;
+      if (attempt < ATTEMPT_COUNT_MAX) continue;
+      throw error instanceof LayoutChange ? new JournalChangingError(dir, error) : error;
+    }
+  }
+}
+
+/** Whether a file was replaced or removed between two looks. */
+function isLayoutChange(error: unknown): boolean {
+  return error instanceof LayoutChange || (error instanceof IoFault && error.code === "ENOENT");
+}
 
 /**
  * A journal open for reading, beside whoever writes. Made by {@linkcode Store.openReadOnly}. It shows
@@ -40,7 +72,7 @@ import type { EventSource } from "./stored_event.ts";
  * ```
  */
 export class ReadOnlyStore extends JournalReader {
-  readonly #loader: JournalLoader;
+  #loader: JournalLoader;
 
   private constructor(
     facts: {
@@ -54,6 +86,7 @@ export class ReadOnlyStore extends JournalReader {
   ) {
     super(facts);
     this.#loader = facts.loader;
+    this.source.recover = (error) => this.#recover(error);
   }
 
   /** As {@linkcode Store.openReadOnly}. */
@@ -64,11 +97,7 @@ export class ReadOnlyStore extends JournalReader {
     const startedUs = clock.monotonicUs();
     return withIo(`open "${dir}" for reading`, () => {
       const path = canonicalJournal(resolved.fs, dir);
-      const loaded = loadJournal(path, resolved, {
-        storeId: readStoreId(path, resolved),
-        isWriter: false,
-        walk: (loader) => loader.loadBesideWriter(true),
-      });
+      const loaded = loadBesideWriter(path, resolved);
       const { source, loader } = loaded;
       if (resolved.chainVerification === "recompute" && source.log.segments.length > 0) {
         refuseUnlessIntact(path, resolved);
@@ -108,16 +137,64 @@ export class ReadOnlyStore extends JournalReader {
 
   /**
    * Takes in what has been appended since the open or the last refresh, and says how many events that
-   * was.
+   * was. When the journal has been compacted or pruned meanwhile, it is read anew, and payloads that were
+   * erased are gone here too. Events that were read before keep their place; those that have been pruned
+   * cannot be read any more.
    *
+   * @throws {JournalChangingError} when segments are replaced faster than they can be read.
    * @throws {CorruptionError} when sound frames follow damage: it is no torn end, and reading on would
    * skip events.
    */
   refresh(): number {
     if (this.closed) throw new StoreClosedError("refresh");
-    const before = this.source.index.count;
-    withIo("refresh", () => this.#loader.loadBesideWriter(false));
-    return this.source.index.count - before;
+    const before = this.#nextSequence;
+    withIo("refresh", () => {
+      try {
+        if (this.#loader.isLayoutChanged(false)) this.#reload();
+        else this.#loader.loadBesideWriter(false);
+      } catch (error) {
+        if (!isLayoutChange(error)) throw error;
+        this.#reload();
+      }
+    });
+    return this.#nextSequence - before;
+  }
+
+  get #nextSequence(): number {
+    return this.source.firstSequence + this.source.index.count;
+  }
+
+  /** A read found something else than what was there: so it may, when the files have been replaced. */
+  #recover(error: unknown): boolean {
+    const mayBe = error instanceof CorruptionError ||
+      (error instanceof StoreIoError && error.fault.code === "ENOENT");
+    if (this.closed || !mayBe) return false;
+    return withIo("read an event", () => {
+      if (!this.#isReplaced()) return false;
+      this.#reload();
+      return true;
+    });
+  }
+
+  #isReplaced(): boolean {
+    try {
+      return this.#loader.isLayoutChanged(true);
+    } catch (error) {
+      if (isLayoutChange(error)) return true;
+      throw error;
+    }
+  }
+
+  /** Reads the journal anew. Sequences stay, so events that were read before keep their place. */
+  #reload(): void {
+    const { source: fresh, loader } = loadBesideWriter(this.dir, this.options);
+    if (loader.storeId === undefined) throw new JournalNotFoundError(this.dir);
+    const { source } = this;
+    source.log.close();
+    source.index = fresh.index;
+    source.log = fresh.log;
+    source.firstSequence = fresh.firstSequence;
+    this.#loader = loader;
   }
 
   /**

@@ -324,8 +324,10 @@ export class JournalLoader {
    * @param thorough looks at the header of each; without it, at their sizes, which nearly always tell.
    */
   isLayoutChanged(thorough: boolean): boolean {
-    const { fs, log } = this.#options;
+    const { fs, index, log } = this.#options;
     for (const segment of log.segments) {
+      // One that has no event yet may have been taken back, which is no such change.
+      if (segment.firstRow === index.count) continue;
       const info = fs.stat(segment.path);
       if (info === undefined) return true;
       // Nobody knows yet what size an active one will have, and it cannot have been replaced.

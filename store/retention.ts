@@ -154,7 +154,7 @@ function* judgeOneByOne(
     if (!isEligible(judgement, row)) continue;
     let isKept: boolean;
     try {
-      isKept = keep(new StoredEvent(source, row));
+      isKept = keep(new StoredEvent(source, row + source.firstSequence));
     } catch (error) {
       assertOpen();
       const reason = error instanceof Error ? error.message : String(error);

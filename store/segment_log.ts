@@ -154,7 +154,11 @@ export class SegmentLog {
    * @throws as {@linkcode locate}.
    */
   readBody(row: number): Uint8Array {
-    const body = this.locate(row);
+    return this.copyOfLocated(this.locate(row));
+  }
+
+  /** A copy of the body that {@linkcode locate} found at `body`. */
+  copyOfLocated(body: number): Uint8Array {
     return this.#copies.copy(this.located, body, body + this.locatedSize);
   }
 

@@ -64,6 +64,7 @@ import { type CopyReport, type CopySource, forkJournal, type ForkOptions } from 
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
 import { observe, type OpenedFacts, openForWriting } from "./opening.ts";
+import { prune, type PruneOptions, type PruneReport } from "./prune.ts";
 import { ReadOnlyStore } from "./read_only_store.ts";
 import { Receipt } from "./receipt.ts";
 import { withIo } from "./io.ts";
@@ -516,6 +517,54 @@ export class Store extends JournalReader {
   }
 
   /**
+   * Forgets idempotency keys: an event that is pruned can be appended again under its key, and nobody
+   * notices. Removes the oldest sealed segments whose events all have a sequence below `below`, and leaves
+   * `journal.base`, a record of where every chain was, signed when the store has a key.
+   *
+   * Sequences go on, so do clocks, `expectedClock` and hashes; what is left still verifies. Events that
+   * are gone are found by nothing any more, receipts of them verify only by themselves, and a walk over
+   * ancestors ends there with `MissingParent`. Whole segments go, so less may go than was asked for.
+   *
+   * A failure before the record is in force changes nothing and is reported as outcome `"failed"`; so does
+   * a crash. After that, files that could not be removed do not count, and the next open removes them.
+   *
+   * @throws {CompactionError} when an earlier compaction cannot be settled.
+   * @throws {LifecycleBusyError} while the journal is being compacted.
+   * @throws {RangeError} when `below` is no whole number of at least 0.
+   * @throws {WriterCrashedError} when the writer has stopped.
+   *
+   * @example Forget what is older than an event
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs(), segmentMaxBytes: 1000 });
+   * const user = { entity: "user:1", scope: "app" };
+   * for (let n = 0; n < 20; n++) store.append(user, EventKind.DATA, { n });
+   *
+   * const { firstSequence } = store.prune({ below: 10 });
+   *
+   * assert.ok(firstSequence > 0 && firstSequence <= 10);
+   * assert.equal(store.at(firstSequence - 1), undefined);
+   * assert.equal(store.append(user, EventKind.DATA, "next", { expectedClock: 19 }).clock, 20);
+   * ```
+   */
+  prune(options: PruneOptions): PruneReport {
+    this.#assertWritable("prune");
+    this.#assertIdle("prune");
+    // An open fence would have to refuse it here, as in a compaction.
+    return withIo("prune", () =>
+      prune({
+        fs: this.options.fs,
+        dir: this.dir,
+        source: this.source,
+        storeId: this.#storeIdBytes,
+        seal: () => this.#roll(),
+        signer: this.options.signingKeys.at(-1),
+      }, options));
+  }
+
+  /**
    * Records the close if it can, makes everything durable, cuts the active segment to size, and
    * releases the lock. A second call does nothing.
    *
@@ -846,7 +895,8 @@ export class Store extends JournalReader {
   /** Saves the index file, if it is wanted and can be: an index is worth no error. */
   #saveIndex(): void {
     const { fs, coldStart } = this.options;
-    if (!coldStart.indexFile) return;
+    // The rows of what was pruned are still in this handle's index, and in no other.
+    if (!coldStart.indexFile || this.source.index.firstRow > 0) return;
     const { dir, source } = this;
     const storeId = this.#storeIdBytes;
     try {
@@ -891,7 +941,7 @@ export class Store extends JournalReader {
     const { index, firstSequence } = this.source;
     const rows = new Set<number>();
     for (const { region, after } of conditions) {
-      const start = after === undefined ? 0 : Math.max(0, after + 1 - firstSequence);
+      const start = Math.max(index.firstRow, after === undefined ? 0 : after + 1 - firstSequence);
       let count = 0;
       const range = { start, end: index.count, includeRetired: true };
       for (const row of rowsOf(index, region, range)) {

@@ -9,6 +9,7 @@ import type { EventDefinition } from "./event_definition.ts";
 import { DecodeError } from "./event_definition.ts";
 import { type EventIndex, STATE_PRESENT, STATE_RETIRED } from "./event_index.ts";
 import type { EventKind } from "./event_kind.ts";
+import { EventPrunedError } from "./errors.ts";
 import { EventKind as Kinds } from "./event_kind.ts";
 import { Coordinate } from "./coordinate.ts";
 import {
@@ -51,6 +52,8 @@ export interface EventSource {
   log: SegmentLog;
   /** Sequence of row 0. */
   firstSequence: number;
+  /** Mends what a failed read may have met, and says whether it is worth another try. */
+  recover?: (error: unknown) => boolean;
 }
 
 /** An event as plain data, for JSON. */
@@ -114,7 +117,6 @@ export class StoredEvent {
   /** Place in the journal. */
   readonly globalSequence: number;
   readonly #source: EventSource;
-  readonly #row: number;
   #body: Uint8Array | undefined;
   #payload: unknown;
   #payloadDecoded = false;
@@ -124,10 +126,17 @@ export class StoredEvent {
    *
    * @internal
    */
-  constructor(source: EventSource, row: number) {
+  constructor(source: EventSource, globalSequence: number) {
     this.#source = source;
-    this.#row = row;
-    this.globalSequence = row + source.firstSequence;
+    this.globalSequence = globalSequence;
+  }
+
+  /** Where the index has it. A reader's rows move when older events are pruned beside it. */
+  get #row(): number {
+    const { index, firstSequence } = this.#source;
+    const row = this.globalSequence - firstSequence;
+    if (row < index.firstRow) throw new EventPrunedError(this.globalSequence);
+    return row;
   }
 
   /** The id. */
@@ -317,9 +326,8 @@ export class StoredEvent {
     let body = 0;
     if (bytes === undefined) {
       // Decoding keeps nothing of the bytes, so a payload alone needs no copy of them.
-      const { log } = this.#source;
-      body = log.locate(this.#row);
-      bytes = log.located;
+      body = this.#locate();
+      bytes = this.#source.log.located;
     }
     const payload = payloadOf(bytes, body);
     return payload === undefined
@@ -333,17 +341,32 @@ export class StoredEvent {
    * @internal
    */
   get bodyBytes(): Uint8Array {
-    return this.#body ??= this.#source.log.readBody(this.#row);
+    if (this.#body === undefined) {
+      const body = this.#locate();
+      this.#body = this.#source.log.copyOfLocated(body);
+    }
+    return this.#body;
+  }
+
+  /** Where the body starts in the log's `located` bytes. */
+  #locate(): number {
+    try {
+      return this.#source.log.locate(this.#row);
+    } catch (error) {
+      if (this.#source.recover?.(error) !== true) throw error;
+      return this.#source.log.locate(this.#row);
+    }
   }
 }
 
 // Only what is in memory: printing an event reads nothing from the log.
-printAs(StoredEvent, ({ eventId, globalSequence, entity, scope, kind, clock, lane }) => ({
-  eventId,
-  globalSequence,
-  entity,
-  scope,
-  kind: Kinds.format(kind),
-  clock,
-  lane,
-}));
+printAs(StoredEvent, (event) => {
+  const { globalSequence } = event;
+  try {
+    const { eventId, entity, scope, kind, clock, lane } = event;
+    return { eventId, globalSequence, entity, scope, kind: Kinds.format(kind), clock, lane };
+  } catch (error) {
+    if (error instanceof EventPrunedError) return { globalSequence, pruned: true };
+    throw error;
+  }
+});

@@ -81,15 +81,16 @@ export type Refusal =
   /** Neither it nor any later one happens. */
   | "from then on";
 
-/** Refuses the change of that number, counted from 0; says whether it came to that. */
+/** Refuses the change of that number, counted from 0, once it is armed; says whether it came to that. */
 export function refusing(
   fs: StoreFs,
   number: number,
   refusal: Refusal,
-): { readonly fs: StoreFs; readonly refused: () => Change | undefined } {
+): { readonly fs: StoreFs; isArmed: boolean; readonly refused: () => Change | undefined } {
   let count = 0;
   let refused: Change | undefined;
   const watched = watchedFs(fs, (change, run) => {
+    if (!guard.isArmed) return run();
     const at = count++;
     const { op, path } = change;
     if (at < number || (at > number && refusal !== "from then on")) return run();
@@ -98,7 +99,8 @@ export function refusing(
     const verb = op === "removeIfPresent" ? "remove" : op;
     throw new IoFault({ code: "EIO", op: verb, path, message: "refused by the test" });
   });
-  return { fs: watched, refused: () => refused };
+  const guard = { fs: watched, isArmed: false, refused: () => refused };
+  return guard;
 }
 
 /** The changes that `action` makes, and the files as they are in front of each, and behind the last. */
@@ -119,8 +121,8 @@ export function changesOf(
 
 /**
  * What a power cut may leave, at every moment of `action`: whatever was synced, and of the names that
- * were changed since the last sync of the directory any part, in any combination. Bytes count as
- * written: whether they are synced before they are named is for other tests.
+ * were changed since the last sync of the directory any part, in any combination. A file that was made
+ * or renamed since then has all its bytes: that they are synced before they are named is for other tests.
  */
 export function powerCuts(fs: MemoryFs, dir: string, action: (fs: StoreFs) => void): MemoryFs[] {
   const path = fs.canonicalize(dir);
@@ -146,6 +148,10 @@ export function powerCuts(fs: MemoryFs, dir: string, action: (fs: StoreFs) => vo
       );
     } else if (op === "remove" || op === "removeIfPresent") {
       pending.push((image) => void image.removeIfPresent(source));
+    } else if (op === "sync") {
+      // Its bytes are safe under whatever name it has.
+      if (durable.stat(source) !== undefined) write(durable, source, fs.readFile(source, 2 ** 31));
+      return result;
     } else return result;
     for (const chosen of choices(pending.length)) {
       const image = durable.snapshot();
