@@ -33,6 +33,7 @@ const ATTEMPT_COUNT_MAX = 20;
 /** Reads a journal that somebody may be compacting or pruning: again, when its files were replaced. */
 function loadBesideWriter(dir: string, options: ResolvedOptions): LoadedJournal<void> {
   for (let attempt = 1;; attempt++) {
+    const before = layoutOf(dir, options);
     try {
       return loadJournal(dir, options, {
         storeId: readStoreId(dir, options),
@@ -40,12 +41,26 @@ function loadBesideWriter(dir: string, options: ResolvedOptions): LoadedJournal<
         walk: (loader) => loader.loadBesideWriter(true),
       });
     } catch (error) {
-      if (!isLayoutChange(error)) throw error;
+      // Files of two moments do not fit together, and that looks like damage.
+      const isMixed = error instanceof CorruptionError && layoutOf(dir, options) !== before;
+      if (!isMixed && !isLayoutChange(error)) throw error;
       if (attempt < ATTEMPT_COUNT_MAX) continue;
-      throw error instanceof LayoutChange ? new JournalChangingError(dir, error) : error;
+      throw error instanceof IoFault ? error : new JournalChangingError(dir, error);
     }
   }
 }
+
+/** Names and sizes of everything that counts, but the size of what is being written to. */
+function layoutOf(dir: string, { fs }: ResolvedOptions): string {
+  const names = fs.list(dir).map(({ name }) => name).filter((name) => LAYOUT_NAME.test(name));
+  const active = names.findLast((name) => name.endsWith(".fbat"));
+  const facts = names.map((name) =>
+    name === active ? name : `${name} ${fs.stat(`${dir}/${name}`)?.size}`
+  );
+  return facts.join();
+}
+
+const LAYOUT_NAME = /\.fbat|^compaction\.pending$|^journal\.base$/;
 
 /** Whether a file was replaced or removed between two looks. */
 function isLayoutChange(error: unknown): boolean {
@@ -153,7 +168,8 @@ export class ReadOnlyStore extends JournalReader {
         if (this.#loader.isLayoutChanged(false)) this.#reload();
         else this.#loader.loadBesideWriter(false);
       } catch (error) {
-        if (!isLayoutChange(error)) throw error;
+        const isMixed = error instanceof CorruptionError && this.#isReplaced();
+        if (!isMixed && !isLayoutChange(error)) throw error;
         this.#reload();
       }
     });

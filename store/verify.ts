@@ -192,9 +192,8 @@ export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyR
     const verifier = new Verifier(dir, options);
     const report = verifier.run();
     // A writer may have replaced segments while they were being read: that is no damage.
-    if (report.intact || attempt === ATTEMPT_COUNT_MAX || !verifier.isLayoutChanged()) {
-      return report;
-    }
+    const isDoubtful = report.findingCount > 0 && attempt < ATTEMPT_COUNT_MAX;
+    if (!isDoubtful || !verifier.isLayoutChanged()) return report;
   }
 }
 
