@@ -8,6 +8,13 @@ import { parseArgs } from "node:util";
 /** A runtime that rows are measured on. */
 export type RuntimeName = "deno" | "bun";
 
+/** The three sizes, as multiples of the smallest. */
+export const SCALES = [1, 4, 16] as const;
+/** One of them. */
+export type Scale = typeof SCALES[number];
+/** The size on which peers are raced. */
+export const RACE_SCALE: Scale = 4;
+
 /** How much work a run does. The sizes are the smallest of three; the others are 4 and 16 times as large. */
 export interface BenchSize {
   /** Events that are written, and that the reading rows find. */

@@ -186,7 +186,7 @@ export function formatFigure(unit: Unit, value: number): string {
     case "ms":
       return value >= 100 ? `${formatWhole(value)} ms` : `${Number(value.toPrecision(2))} ms`;
     case "bytes/event":
-      return `${formatWhole(value)} B`;
+      return `${formatWhole(value)} B/event`;
   }
 }
 

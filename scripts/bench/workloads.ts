@@ -26,7 +26,7 @@ import {
   writeTable,
 } from "./library.ts";
 import { figureOf, growthExponent, type Lap, race, sampleLatencies } from "./measure.ts";
-import type { BenchSize, RuntimeName } from "./options.ts";
+import { type BenchSize, RACE_SCALE, type RuntimeName, type Scale, SCALES } from "./options.ts";
 import type { MissingPeer, Peer } from "./peer.ts";
 import { findPeers, type Peers } from "./peers.ts";
 import { framesOf } from "./raw_file.ts";
@@ -70,12 +70,6 @@ export interface Workload {
   /** The journal, ready to go, for a profiler to look at. */
   enter?(bench: Bench): Promise<Subject>;
 }
-
-/** The three sizes, as multiples of the first. */
-export const SCALES = [1, 4, 16] as const;
-type Scale = typeof SCALES[number];
-/** The size of the race. */
-export const RACE_SCALE: Scale = 4;
 
 /** How a journal to read is laid out: in segments of the default size, or so small that nearly all are sealed. */
 type Layout = "default" | "sealed";
