@@ -24,23 +24,31 @@ const CHART = new URL(CHART_PATH, ROOT);
 /** The results that README shows. */
 export const RESULTS: URL = new URL("results.json", import.meta.url);
 
-function main(files: readonly string[]): number {
-  const runs: BenchRun[] = [];
-  for (const file of files.length > 0 ? files : [fileURLToPath(RESULTS)]) {
-    runs.push(...parseResults(readFileSync(file, "utf8")).runs);
-  }
+/**
+ * The runs of some files of results, Deno's first.
+ *
+ * @param texts what the files hold.
+ * @throws {Error} when there are none, or two of one runtime.
+ */
+export function collectRuns(texts: readonly string[]): BenchRun[] {
+  const runs = texts.flatMap((text) => parseResults(text).runs);
   const names = runs.map(({ runtime }) => runtime);
-  if (new Set(names).size !== names.length || names.length === 0) {
-    console.error(`Cannot show the results of ${names.join(", ") || "nothing"}: one run of each`);
-    return 2;
+  if (runs.length === 0 || new Set(names).size < runs.length) {
+    throw new Error(`Cannot show runs of ${names.join(" and ") || "nothing"}: give one of each`);
   }
+  return runs.sort((a, b) => b.runtime.localeCompare(a.runtime));
+}
+
+function main(files: readonly string[]): void {
+  const paths = files.length > 0 ? files : [fileURLToPath(RESULTS)];
+  const runs = collectRuns(paths.map((path) => readFileSync(path, "utf8")));
   const readme = updateReadme(readFileSync(README, "utf8"), runs);
   const chart = drawChart(runs);
   writeFileSync(RESULTS, formatResults(runs));
   writeFileSync(README, readme);
   writeFileSync(CHART, chart);
-  console.log(`README.md and ${CHART_PATH} show ${names.join(" and ")}`);
-  return 0;
+  const names = runs.map(({ runtime }) => runtime).join(" and ");
+  console.log(`README.md and ${CHART_PATH} show the results of ${names}`);
 }
 
-if (import.meta.main) process.exitCode = main(process.argv.slice(2));
+if (import.meta.main) main(process.argv.slice(2));

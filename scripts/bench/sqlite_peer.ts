@@ -1,7 +1,7 @@
 /**
  * SQLite: an events table as one would write it. Write-ahead log, prepared statements, a unique index on
- * the id and one on the entity and its clock. Payloads are JSON: about twenty bytes longer than
- * MessagePack, and faster, because the runtimes parse it natively.
+ * the id and one on the entity and its clock, and the settings that made it fastest here. Payloads are JSON: about twenty bytes longer than MessagePack, and faster, because the runtimes parse
+ * it natively.
  *
  * @module
  */
@@ -60,14 +60,19 @@ function sqlitePeer(name: SqliteModule, Database: DatabaseClass): Peer {
     name,
     version: `SQLite ${version}`,
     settings: {
-      written: "WAL, synchronous NORMAL, prepared statements, JSON payloads",
-      durable: "WAL, synchronous FULL, prepared statements, JSON payloads",
+      written: "WAL, synchronous NORMAL, 64 MiB cache, checkpoint every 10,000 pages, JSON",
+      durable: "WAL, synchronous FULL, 64 MiB cache, JSON",
     },
     isAsync: false,
     canCheck: true,
     open: (path, durability) => new SqliteTable(new Database(path), path, durability),
   };
 }
+
+/** The default of 2 MiB makes random reads slower. */
+const CACHE_KIB = 65_536;
+/** By default every 1,000 pages. Batches like it rarer; syncs do not, because the log would grow. */
+const CHECKPOINT_PAGES = 10_000;
 
 /** Rows fetched at a time when reading on: larger pages are no faster, and take memory. */
 const PAGE_ROWS = 1000;
@@ -90,7 +95,13 @@ class SqliteTable implements PeerTable {
     this.#database = database;
     this.#files = new PeerFiles([path, `${path}-wal`]);
     database.exec("PRAGMA journal_mode = WAL");
-    database.exec(`PRAGMA synchronous = ${durability === "durable" ? "FULL" : "NORMAL"}`);
+    database.exec(`PRAGMA cache_size = -${CACHE_KIB}`);
+    if (durability === "durable") {
+      database.exec("PRAGMA synchronous = FULL");
+    } else {
+      database.exec("PRAGMA synchronous = NORMAL");
+      database.exec(`PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    }
     database.exec(`
       CREATE TABLE IF NOT EXISTS events (
         seq INTEGER PRIMARY KEY,

@@ -145,9 +145,9 @@ export const WORKLOADS: readonly Workload[] = [
   reading("get", "get"),
   reading("replay", "replay"),
   reading("scan", "scan"),
-  opening("open-index", "index", "default"),
-  opening("open-footers", "footers", "sealed"),
-  opening("open-frames", "frames", "default"),
+  reading("open-index", "open", { coldStart: "index" }),
+  reading("open-footers", "open", { coldStart: "footers", layout: "sealed" }),
+  reading("open-frames", "open", { coldStart: "frames" }),
   reading("verify", "verify"),
   memory("memory-1000", undefined),
   memory("memory-100000", 100_000),
@@ -225,62 +225,65 @@ function writing(name: string, mode: WriterOptions["mode"]): Workload {
   return { name, measure, enter };
 }
 
-function reading(name: string, what: Exclude<Reading, "open">): Workload {
+/** How the journal of a reading row is opened. */
+interface Opening {
+  /** Which way; however the store wants to by default. */
+  readonly coldStart?: ColdStart;
+  readonly layout?: Layout;
+}
+
+function reading(name: string, what: Reading, opening: Opening = {}): Workload {
+  const { coldStart, layout } = opening;
+  const unit: Unit = what === "open" ? "ms" : "events/s";
   const gets = (size: BenchSize, scale: Scale) => Math.ceil(size.events * scale / GETS_SHARE);
 
   async function enterAt(scale: Scale, bench: Bench): Promise<Subject> {
-    const journal = await bench.journal(scale);
+    const journal = await bench.journal(scale, layout);
     return makeReader(journal, {
       name: "batpak",
       reading: what,
       gets: gets(bench.size, scale),
-      open: () => new JournalView(journal, bench.fs),
+      open: () => new JournalView(journal, bench.fs, coldStart),
     });
   }
 
-  async function enterPeers(bench: Bench): Promise<Subject[]> {
-    const subjects: Subject[] = [];
-    for (const peer of bench.peers.present) {
-      if (what === "verify" && !peer.canCheck) continue;
-      const table = await bench.table(peer);
-      const share = peer.shareOfSlice ?? 1;
-      subjects.push(
-        await makeReader(table, {
-          name: peer.name,
-          reading: what,
-          gets: Math.ceil(gets(bench.size, RACE_SCALE) / share),
-          isAsync: peer.isAsync,
-          open: () => peer.open(table.path, "written"),
-        }),
-      );
-    }
-    return subjects;
+  async function enterPeer(peer: Peer, bench: Bench): Promise<Subject> {
+    const table = await bench.table(peer);
+    return makeReader(table, {
+      name: peer.name,
+      reading: what,
+      gets: Math.ceil(gets(bench.size, RACE_SCALE) / (peer.shareOfSlice ?? 1)),
+      isAsync: peer.isAsync,
+      open: () => peer.open(table.path, "written"),
+    });
   }
 
   const enter = (bench: Bench) => enterAt(RACE_SCALE, bench);
 
   async function measure(bench: Bench): Promise<BenchRow> {
-    const [journal, ...others] = [await enter(bench), ...await enterPeers(bench)];
-    const checkless = bench.peers.present.filter(({ canCheck }) => what === "verify" && !canCheck);
-    const row = await measureRow({
-      name,
-      unit: "events/s",
-      bench,
-      journal,
-      others,
-      absent: checkless.map(({ name }) => ({ name, reason: "it has no check of itself" })),
-      samples: what === "get" ? bench.size.latencySamples : 0,
-    });
+    const { size, peers } = bench;
+    const unavailable = await whyNot(bench, opening);
+    if (unavailable !== undefined) {
+      const events = size.events * RACE_SCALE;
+      return { workload: name, unit, events, unavailable, peers: [], absent: [], growth: [] };
+    }
+    const journal = await enter(bench);
+    const others: Subject[] = [];
+    const absent: MissingPeer[] = [];
+    for (const peer of peers.present) {
+      if (what !== "verify" || peer.canCheck) others.push(await enterPeer(peer, bench));
+      else absent.push({ name: peer.name, reason: "it has no check of itself" });
+    }
+    const samples = what === "get" ? size.latencySamples : 0;
+    const row = await measureRow({ name, unit, bench, journal, others, absent, samples });
     const sizes: Subject[] = [];
     for (const scale of SCALES) sizes.push(await enterAt(scale, bench));
-    return {
-      ...row,
-      ...await measureGrowth(bench, row.unit, sizes, {
-        slices: bench.size.readRounds,
-        // The first slice also opens.
-        warmUps: 1,
-      }),
-    };
+    const growth = await measureGrowth(bench, unit, sizes, {
+      slices: size.readRounds,
+      // The first slice also opens.
+      warmUps: 1,
+    });
+    return { ...row, ...growth };
   }
   return { name, measure, enter };
 }
@@ -288,77 +291,17 @@ function reading(name: string, what: Exclude<Reading, "open">): Workload {
 /** Of the events that there are, one in so many is read by id. */
 const GETS_SHARE = 4;
 
-function opening(name: string, coldStart: ColdStart, layout: Layout): Workload {
-  async function enterAt(scale: Scale, bench: Bench): Promise<Subject> {
-    const journal = await bench.journal(scale, layout);
-    return makeReader(journal, {
-      name: "batpak",
-      reading: "open",
-      gets: 0,
-      open: () => new JournalView(journal, bench.fs, coldStart),
-    });
+/** Why a store that cannot be told how to open does not open this way. One that can has no excuse. */
+async function whyNot(bench: Bench, { coldStart, layout }: Opening): Promise<string | undefined> {
+  if (coldStart === undefined || COLD_START_KNOWN) return undefined;
+  const { path } = await bench.journal(1, layout);
+  try {
+    openFrom(coldStart, path, bench.fs).close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ColdStartError) return error.message;
+    throw error;
   }
-
-  async function enterPeers(bench: Bench): Promise<Subject[]> {
-    const subjects: Subject[] = [];
-    for (const peer of bench.peers.present) {
-      const table = await bench.table(peer);
-      subjects.push(
-        await makeReader(table, {
-          name: peer.name,
-          reading: "open",
-          gets: 0,
-          isAsync: peer.isAsync,
-          open: () => peer.open(table.path, "written"),
-        }),
-      );
-    }
-    return subjects;
-  }
-
-  const enter = (bench: Bench) => enterAt(RACE_SCALE, bench);
-
-  async function measure(bench: Bench): Promise<BenchRow> {
-    const unit = "ms";
-    const reason = COLD_START_KNOWN ? undefined : await whyNot(bench);
-    if (reason !== undefined) {
-      const events = bench.size.events * RACE_SCALE;
-      return {
-        workload: name,
-        unit,
-        events,
-        unavailable: reason,
-        peers: [],
-        absent: [],
-        growth: [],
-      };
-    }
-    const [journal, ...others] = [await enter(bench), ...await enterPeers(bench)];
-    const row = await measureRow({ name, unit, bench, journal, others, absent: [], samples: 0 });
-    const sizes: Subject[] = [];
-    for (const scale of SCALES) sizes.push(await enterAt(scale, bench));
-    return {
-      ...row,
-      ...await measureGrowth(bench, unit, sizes, {
-        slices: bench.size.readRounds,
-        // The first slice also opens.
-        warmUps: 1,
-      }),
-    };
-  }
-
-  /** Why a version that cannot be told how to open does not open this way. */
-  async function whyNot(bench: Bench): Promise<string | undefined> {
-    const { path } = await bench.journal(1, layout);
-    try {
-      openFrom(coldStart, path, bench.fs).close();
-      return undefined;
-    } catch (error) {
-      if (error instanceof ColdStartError) return error.message;
-      throw error;
-    }
-  }
-  return { name, measure, enter };
 }
 
 /**
