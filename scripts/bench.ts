@@ -44,6 +44,7 @@ import {
   parseResults,
 } from "./bench/results.ts";
 import { InterruptedError, Scratch } from "./bench/scratch.ts";
+import { titleOfRun } from "./bench/wording.ts";
 import { Bench, WORKLOADS } from "./bench/workloads.ts";
 
 const HERE: RuntimeName = runtime.name;
@@ -125,12 +126,8 @@ async function runHere(options: BenchOptions, scratch: Scratch): Promise<BenchRu
   }
   const run = makeRun({ runtime: HERE, quick, events: size.events, rows }, bench.peers);
   const remark = quick ? ", the quick size: only to see that it works" : "";
-  console.log(`\n${titleOf(HERE)}${remark}\n\n${formatRun(run)}`);
+  console.log(`\n${titleOfRun(run)}${remark}\n\n${formatRun(run)}`);
   return [run];
-}
-
-function titleOf(name: RuntimeName): string {
-  return name === "deno" ? `Deno ${process.versions.deno}` : `Bun ${process.versions.bun}`;
 }
 
 interface Elsewhere {

@@ -1,7 +1,7 @@
 /**
  * SQLite: an events table as one would write it. Write-ahead log, prepared statements, a unique index on
- * the id and one on the entity and its clock, and the settings that made it fastest here. Payloads are JSON: about twenty bytes longer than MessagePack, and faster, because the runtimes parse
- * it natively.
+ * the id and one on the entity and its clock, and the settings that made it fastest here. Payloads are
+ * JSON: about twenty bytes longer than MessagePack, and faster, because the runtimes parse it natively.
  *
  * @module
  */
