@@ -24,7 +24,7 @@ test("formatSection() has a table for each runtime, each peer with its ratio and
       "| one event, durable (2,000) |       9,000/s | 1.0 % |  3.0 × (3,000/s) |               | 9,000/s (8,000) |     1.00 |",
       "| open from the index file  | not available |       |                  |               |                |          |",
       "| open from frames          |        400 ms | 1.0 % | 0.001 × (0.4 ms) |               |       2,600 ms |     1.18 |",
-      "| verify everything         |     700,000/s | 1.0 % | 1.4 × (500,000/s) |       cannot |                |          |",
+      "| verify everything         |     700,000/s | 1.0 % | 1.40 × (500,000/s) |       cannot |                |          |",
       "| memory of the index, 1,000 entities | 90 B/event | | | | 80 B/event | 0.94 |",
     ].map(squeeze).join("\n"),
   );

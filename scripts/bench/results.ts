@@ -190,10 +190,10 @@ export function formatFigure(unit: Unit, value: number): string {
   }
 }
 
-/** How many times as good: two digits, and no more than mean something. */
+/** How many times as good: no more digits than mean something, and enough to see who is ahead. */
 export function formatRatio(ratio: number): string {
-  const digits = ratio >= 10 ? ratio.toFixed(0) : ratio >= 1 ? ratio.toFixed(1) : undefined;
-  return `${digits ?? Number(ratio.toPrecision(ratio >= 0.1 ? 2 : 1))} ×`;
+  if (ratio < 0.1) return `${Number(ratio.toPrecision(1))} ×`;
+  return `${ratio.toFixed(ratio < 2 ? 2 : ratio < 10 ? 1 : 0)} ×`;
 }
 
 /** How far half of the samples lie from the median. */

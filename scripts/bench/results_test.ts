@@ -43,7 +43,9 @@ test("figures are as long as they need to be", () => {
   assert.equal(formatFigure("ms", 0.1234), "0.12 ms");
   assert.equal(formatFigure("bytes/event", 73.2), "73 B/event");
   assert.equal(formatRatio(12.3), "12 ×");
-  assert.equal(formatRatio(1), "1.0 ×");
+  assert.equal(formatRatio(1.26), "1.26 ×");
+  assert.equal(formatRatio(2.34), "2.3 ×");
+  assert.equal(formatRatio(0.9), "0.90 ×");
   assert.equal(formatRatio(0.916), "0.92 ×");
   assert.equal(formatRatio(0.0123), "0.01 ×");
   assert.equal(formatSpread({ ...figure, spread: 0.034, samples: [1, 2] }), "3.4 %");
