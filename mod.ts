@@ -38,6 +38,16 @@ export {
   type VerifyBackupOptions,
 } from "./store/backup.ts";
 export type { BackupBody } from "./store/backup_manifest.ts";
+export {
+  Compaction,
+  type CompactionEvidence,
+  type CompactionFinding,
+  type CompactionMerge,
+  type CompactionOptions,
+  type CompactionProgress,
+  type CompactionReport,
+  type CompactionStrategy,
+} from "./store/compaction.ts";
 export * from "./store/coordinate.ts";
 export * from "./store/errors.ts";
 export * from "./store/event_definition.ts";
@@ -100,6 +110,7 @@ export {
 } from "./store/receipt.ts";
 export type { Repair } from "./store/recovery.ts";
 export * from "./store/region.ts";
+export type { RetentionLimits, RetentionRule } from "./store/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
 export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";

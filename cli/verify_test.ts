@@ -123,6 +123,8 @@ test("verify cries no damage over a file that could not be read", async () => {
     segments: 1,
     events: 0,
     erased: 0,
+    retired: 0,
+    pruned: 0,
     chains: 0,
     bytes: 0,
     findings: [unreadable],

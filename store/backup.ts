@@ -33,13 +33,13 @@ import {
 } from "./backup_manifest.ts";
 import { CopyTarget } from "./copy_target.ts";
 import { BackupError, InvalidClockError } from "./errors.ts";
+import { BASE_RECORD_NAME } from "./base_record.ts";
 import { evidenceHash } from "./evidence.ts";
 import { blake3, Blake3Stream, bytesEqual, toHex } from "./hash.ts";
 import { parseId } from "./ids.ts";
 import { withIo } from "./io.ts";
 import {
   attemptCopy,
-  BASE_RECORD_NAME,
   Copier,
   type CopyProgress,
   type CopySource,

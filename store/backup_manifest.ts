@@ -20,7 +20,7 @@ import { ed25519Verify } from "../platform/ed25519.ts";
 import { evidenceHash } from "./evidence.ts";
 import { blake3, bytesEqual, fromHex, HASH_SIZE, toHex } from "./hash.ts";
 import { EventId } from "./ids.ts";
-import { BASE_RECORD_NAME } from "./journal_copy.ts";
+import { BASE_RECORD_NAME } from "./base_record.ts";
 import type { SigningKey } from "./receipt.ts";
 import { segmentIdOf } from "./segment_log.ts";
 import { STORE_META_NAME } from "./store_meta.ts";

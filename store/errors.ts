@@ -19,6 +19,7 @@ export type StoreErrorCode =
   | "BATCH_FAILED"
   | "CLOCK_CONFLICT"
   | "CLOCK_OVERFLOW"
+  | "COMPACTION"
   | "CONDITION_CONFLICT"
   | "CONFIGURATION"
   | "COORDINATE"
@@ -27,6 +28,7 @@ export type StoreErrorCode =
   | "CORRUPTION"
   | "DECODE"
   | "EVENT_KIND"
+  | "EVENT_PRUNED"
   | "EVENT_REGISTRY"
   | "EXTENSION_KEY"
   | "FUTURE_VERSION"
@@ -39,6 +41,7 @@ export type StoreErrorCode =
   | "INVALID_CLOCK"
   | "IO"
   | "JOURNAL_NOT_FOUND"
+  | "LIFECYCLE_BUSY"
   | "REGION"
   | "RESERVED_KIND"
   | "SERIALIZATION"
@@ -580,5 +583,66 @@ export class BackupError extends StoreError {
     super(`Cannot ${action} "${path}": ${first?.file}: ${first?.reason}${more}`);
     this.path = path;
     this.findings = findings;
+  }
+}
+
+/**
+ * The journal is being compacted, or something else is being done to its files as a whole. Let that come
+ * to its end, or abandon it, and try again. Appends and reads go on meanwhile.
+ */
+export class LifecycleBusyError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "LifecycleBusyError";
+  /** Stable, for programs. */
+  override readonly code = "LIFECYCLE_BUSY";
+
+  /**
+   * Says what happened.
+   *
+   * @param action what was attempted, as an infinitive.
+   */
+  constructor(action: string) {
+    super(`Cannot ${action}: a compaction of this handle has not come to its end`);
+  }
+}
+
+/**
+ * A compaction could neither be finished nor undone, or one from before stands in the way. Nothing is
+ * lost, and the store goes on serving: both the old and the new segments are there as far as they count,
+ * and `compaction.pending` says which. Mend the cause, then close and open again, which settles it.
+ */
+export class CompactionError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "CompactionError";
+  /** Stable, for programs. */
+  override readonly code = "COMPACTION";
+
+  /**
+   * Says what happened.
+   *
+   * @param reason why, without a full stop; `cause` is what the system said.
+   */
+  constructor(action: string, reason: string, cause?: unknown) {
+    super(`Cannot ${action}: ${reason}`, { cause });
+  }
+}
+
+/** The event has been pruned: its bytes are gone. Only its place in the sequence is known. */
+export class EventPrunedError extends StoreError {
+  /** The class, for messages and logs. */
+  override readonly name = "EventPrunedError";
+  /** Stable, for programs. */
+  override readonly code = "EVENT_PRUNED";
+  /** Its place in the journal. */
+  readonly globalSequence: number;
+
+  /**
+   * Says what happened.
+   *
+   * @param globalSequence its place in the journal.
+   */
+  constructor(globalSequence: number) {
+    super(`Cannot read the event at sequence ${globalSequence}: it has been pruned`);
+    this.globalSequence = globalSequence;
   }
 }

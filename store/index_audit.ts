@@ -8,8 +8,12 @@
  * @module
  */
 
+import { crc32 } from "../platform/checksum.ts";
 import type { StoreFile, StoreFs } from "../platform/fs.ts";
-import { EventIndex } from "./event_index.ts";
+import type { BaseChain, BaseFacts } from "./base_record.ts";
+import { writeU32 } from "./bytes.ts";
+import { EventIndex, STATE_ERASED, STATE_RETIRED } from "./event_index.ts";
+import type { Erasure } from "./frame.ts";
 import { HASH_SIZE } from "./hash.ts";
 import {
   decodeIndexFile,
@@ -19,7 +23,7 @@ import {
   type SavedSegment,
 } from "./index_file.ts";
 import { readFooter } from "./recovery.ts";
-import { encodeFooter, footerProblem } from "./segment_footer.ts";
+import { decodeFooter, encodeFooter, footerProblem } from "./segment_footer.ts";
 
 /** What an index turned out to be. */
 export interface IndexFinding {
@@ -61,6 +65,17 @@ export class IndexAudit {
     return undefined;
   }
 
+  /** Says that older events have been pruned. */
+  begin(base: BaseFacts): void {
+    this.#firstSequence = base.firstSequence;
+    this.#lastTimestampUs = base.lastTimestampUs;
+  }
+
+  /** Takes the head of a chain that began among them. */
+  addBaseChain(head: BaseChain): void {
+    this.#index.addBaseChain(head);
+  }
+
   /** Begins a segment, in order. */
   enter(segment: Omit<SavedSegment, "firstRow" | "end">, storeId: Uint8Array): void {
     this.#storeId = storeId;
@@ -79,9 +94,16 @@ export class IndexAudit {
     bytes: Uint8Array,
     body: number,
     frame: { readonly offset: number; readonly end: number },
-    facts: { readonly eventHash: Uint8Array; readonly timestampUs: number },
+    facts: {
+      readonly eventHash: Uint8Array;
+      readonly timestampUs: number;
+      readonly erasure: Erasure | undefined;
+    },
   ): void {
-    this.#index.add(bytes, body, frame.offset, facts.eventHash);
+    const row = this.#index.add(bytes, body, frame.offset, facts.eventHash);
+    if (facts.erasure !== undefined) {
+      this.#index.setState(row, facts.erasure === "erased" ? STATE_ERASED : STATE_RETIRED);
+    }
     this.#segments[this.#segments.length - 1].end = frame.end;
     this.#lastHash.set(facts.eventHash);
     this.#lastTimestampUs = facts.timestampUs;
@@ -131,6 +153,7 @@ export class IndexAudit {
       lastTimestampUs: this.#lastTimestampUs,
       lastHash: this.#lastHash,
     });
+    forgetPrunedCauses(bytes, segment.firstRow);
     if (partsEqual([expected], bytes)) return undefined;
     return { type: "index", reason: "it does not say what the frames say" };
   }
@@ -140,6 +163,21 @@ export class IndexAudit {
     if (this.#saved === undefined || this.#compared) return undefined;
     return { type: "unusable", reason: "it is of another state of the journal" };
   }
+}
+
+/** A cause in front of the first row has been pruned since: nobody can say any more that there was one. */
+function forgetPrunedCauses(bytes: Uint8Array<ArrayBuffer>, firstRow: number): void {
+  const decoded = decodeFooter(bytes);
+  if (decoded.type !== "footer") return;
+  // The columns are the bytes of the footer.
+  const { cause } = decoded.columns;
+  let isChanged = false;
+  for (let i = 0; i < cause.length; i++) {
+    if (cause[i] <= firstRow + i) continue;
+    cause[i] = 0;
+    isChanged = true;
+  }
+  if (isChanged) writeU32(bytes, 8, crc32(bytes.subarray(12)));
 }
 
 function partsEqual(parts: readonly Uint8Array[], bytes: Uint8Array | undefined): boolean {

@@ -25,6 +25,7 @@ import {
   type StoreFs,
 } from "../platform/fs.ts";
 import { assert, assertKnownKeys } from "./assert.ts";
+import { BASE_RECORD_NAME } from "./base_record.ts";
 import { CopyTarget } from "./copy_target.ts";
 import { CopySourceError, CorruptionError } from "./errors.ts";
 import { evidenceHash } from "./evidence.ts";
@@ -52,8 +53,6 @@ import {
 } from "./store_meta.ts";
 import type { EventSource } from "./stored_event.ts";
 
-/** What a pruned journal begins with instead of its first segments. */
-export const BASE_RECORD_NAME = "journal.base";
 /** The version of the body of a {@linkcode CopyReport}. */
 const REPORT_VERSION = 1;
 const BLOCK_SIZE = 1 << 20;

@@ -36,7 +36,8 @@ import { printAs } from "./print.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
 import { Region, type RegionLike } from "./region.ts";
 import { findName, type RowRange, rowsOf } from "./region_query.ts";
-import { type EventSource, StoredEvent } from "./stored_event.ts";
+import { lastIdOf } from "./segment_log.ts";
+import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
 /** Which part of a region to walk, and in which direction. */
@@ -381,12 +382,9 @@ export abstract class JournalReader {
     if (row === ROW_NONE) return invalid("MissingCommittedEvent");
     const event = new StoredEvent(this.source, row);
     if (event.globalSequence !== receipt.globalSequence) return invalid("SequenceMismatch");
-    const found = event.position;
-    const claimed = receipt.position;
-    if (
-      found.segmentId !== claimed.segmentId || found.offset !== claimed.offset ||
-      found.size !== claimed.size
-    ) return invalid("DiskPositionMismatch");
+    if (!this.#isPlausible(row, event.position, receipt.position)) {
+      return invalid("DiskPositionMismatch");
+    }
     if (!bytesEqual(event.contentHash, receipt.contentHash)) return invalid("ContentHashMismatch");
     if (!extensionsEqual(event.extensions, receipt.extensions)) {
       return invalid("ExtensionsMismatch");
@@ -528,6 +526,17 @@ export abstract class JournalReader {
       this.options.signingKeys.at(-1),
       true,
     );
+  }
+
+  /** Whether a frame can have been where a receipt says. Compaction moves frames within its segments. */
+  #isPlausible(row: number, found: LogPosition, claimed: LogPosition): boolean {
+    const { log } = this.source;
+    const segment = log.segments[log.segmentIndexOf(row)];
+    if (segment.merge !== undefined) {
+      return claimed.segmentId >= segment.id && claimed.segmentId <= lastIdOf(segment);
+    }
+    return found.segmentId === claimed.segmentId && found.offset === claimed.offset &&
+      found.size === claimed.size;
   }
 
   #rangeOf(

@@ -26,6 +26,7 @@ import {
   prepareDraft,
 } from "./append.ts";
 import { assertKnownKeys } from "./assert.ts";
+import { Compaction, type CompactionOptions, type CompactionReport } from "./compaction.ts";
 import type { CoordinateLike } from "./coordinate.ts";
 import {
   BatchError,
@@ -34,6 +35,7 @@ import {
   ConditionConflictError,
   IdempotencyError,
   InvalidClockError,
+  LifecycleBusyError,
   StoreClosedError,
   StoreError,
   StoreLockedError,
@@ -141,6 +143,8 @@ export class Store extends JournalReader {
   #lastTimestampUs: number;
   #unsyncedEvents = 0;
   #durableRows: number;
+  /** What is being done to the files as a whole; one such thing at a time. */
+  #lifecycle: Compaction | undefined;
   /** The index file is saved again at the first cadence sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
@@ -438,6 +442,80 @@ export class Store extends JournalReader {
   }
 
   /**
+   * Makes fewer, larger segments of the sealed ones, and erases the payloads that a rule gives up. Blocks
+   * until it is done; {@linkcode compaction} does the same in steps.
+   *
+   * Headers stay, so sequences, chains, receipts and keyed retries survive it. A receipt then names a
+   * place in the log that has moved, and {@linkcode verifyReceipt} knows that. The active segment is left
+   * alone. Whatever fails before a merged segment has its name is undone and reported as outcome
+   * `"failed"`; nothing is lost by it, nor by a crash at any point.
+   *
+   * @throws {CompactionError} when one from before cannot be settled, or this one neither finished nor
+   * undone; the store goes on serving, and opening again settles it.
+   * @throws {LifecycleBusyError} while another one is going on.
+   * @throws {RangeError} when a number is out of its range.
+   * @throws {TypeError} when an option or a rule is none.
+   * @throws {WriterCrashedError} when the writer has stopped.
+   *
+   * @example Keep the payloads of the newest ten events
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const user = { entity: "user:1", scope: "app" };
+   * for (let n = 0; n < 15; n++) store.append(user, EventKind.DATA, { n });
+   *
+   * const { outcome, eventsErased } = store.compact({
+   *   strategy: { type: "tombstone", keep: { maxCount: 10 } },
+   *   minSegments: 1,
+   *   seal: true,
+   * });
+   *
+   * assert.deepEqual([outcome, eventsErased], ["performed", 5]);
+   * const [oldest] = store.query({ entity: "user:1" });
+   * assert.deepEqual([oldest.clock, oldest.isErased, oldest.payload], [0, true, undefined]);
+   * ```
+   */
+  compact(options: CompactionOptions = {}): CompactionReport {
+    return this.compaction(options).finish();
+  }
+
+  /**
+   * As {@linkcode compact}, in steps of bounded work that the caller takes when it suits: appends and
+   * reads in between are fine. Until it has come to its end or is abandoned there is no other one.
+   * Closing the store abandons it.
+   *
+   * @throws as {@linkcode compact}.
+   */
+  compaction(options: CompactionOptions = {}): Compaction {
+    this.#assertWritable("compact");
+    this.#assertIdle("compact");
+    // An open fence would have to refuse it here: its events must not become visible by being moved.
+    const { fs, clock, coldStart } = this.options;
+    const compaction: Compaction = new Compaction({
+      fs,
+      clock,
+      dir: this.dir,
+      source: this.source,
+      storeId: this.#storeIdBytes,
+      footers: coldStart.footers,
+      assertWritable: () => this.#assertWritable("compact"),
+      newId: () => {
+        const id = new Uint8Array(ID_SIZE);
+        this.#ids.fill(id, 0, this.#now());
+        return id;
+      },
+      sync: () => this.#syncNow("compact"),
+      seal: () => this.#roll(),
+      release: () => {
+        if (this.#lifecycle === compaction) this.#lifecycle = undefined;
+      },
+    }, options);
+    return this.#lifecycle = compaction;
+  }
+
+  /**
    * Records the close if it can, makes everything durable, cuts the active segment to size, and
    * releases the lock. A second call does nothing.
    *
@@ -446,6 +524,7 @@ export class Store extends JournalReader {
    */
   override close(): void {
     if (this.closed) return;
+    this.#lifecycle?.abandon();
     try {
       this.#writer.assertAlive("close");
       this.#recordClose();
@@ -493,6 +572,10 @@ export class Store extends JournalReader {
   #assertWritable(action: string): void {
     if (this.closed) throw new StoreClosedError(action);
     this.#writer.assertAlive(action);
+  }
+
+  #assertIdle(action: string): void {
+    if (this.#lifecycle !== undefined) throw new LifecycleBusyError(action);
   }
 
   #assertSize(draft: AppendDraft): void {
@@ -728,7 +811,11 @@ export class Store extends JournalReader {
   }
 
   #rollWhenFull(): void {
-    if (this.#writer.end < this.options.segmentMaxBytes) return;
+    if (this.#writer.end >= this.options.segmentMaxBytes) this.#roll();
+  }
+
+  /** Seals the active segment, when it has an event, and begins the next. */
+  #roll(): void {
     const { index, log, firstSequence } = this.source;
     const active = log.segments[log.segments.length - 1];
     const last = index.count - 1;

@@ -7,7 +7,7 @@
 
 import type { EventDefinition } from "./event_definition.ts";
 import { DecodeError } from "./event_definition.ts";
-import type { EventIndex } from "./event_index.ts";
+import { type EventIndex, STATE_PRESENT, STATE_RETIRED } from "./event_index.ts";
 import type { EventKind } from "./event_kind.ts";
 import { EventKind as Kinds } from "./event_kind.ts";
 import { Coordinate } from "./coordinate.ts";
@@ -240,7 +240,11 @@ export class StoredEvent {
 
   /** Whether the payload has been erased; the header and the chain stay. */
   get isErased(): boolean {
-    return payloadOf(this.bodyBytes, 0) === undefined;
+    return this.#source.index.stateOf(this.#row) !== STATE_PRESENT;
+  }
+  /** Whether retention has taken the event out of queries; its payload is erased too. */
+  get isRetired(): boolean {
+    return this.#source.index.stateOf(this.#row) === STATE_RETIRED;
   }
   /** The payload bytes as stored, as a copy; `undefined` when they were erased. */
   get payloadBytes(): Uint8Array | undefined {

@@ -177,7 +177,6 @@ test("a damaged event is told when it is touched, by every field that reads it, 
   const touches: readonly ((event: StoredEvent) => unknown)[] = [
     (event) => event.payload,
     (event) => event.payloadBytes,
-    (event) => event.isErased,
     (event) => event.depth,
     (event) => event.tags,
     (event) => event.timestampUs,

@@ -16,12 +16,21 @@
 import type { DirEntry, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { crc32 } from "../platform/checksum.ts";
+import { ed25519Verify } from "../platform/ed25519.ts";
 import { runtime } from "../platform/runtime.ts";
+import {
+  BASE_RECORD_NAME,
+  type BaseFacts,
+  type BaseRecord,
+  readBaseRecord,
+} from "./base_record.ts";
+import { MARKER_NAME } from "./compaction_marker.ts";
 import {
   clockOf,
   CONTENT_HASH_OFFSET,
   ENTITY_OFFSET,
   entitySizeOf,
+  erasureOf,
   EVENT_ID_OFFSET,
   FRAME_HEADER_SIZE,
   groupRemainingOf,
@@ -37,9 +46,9 @@ import {
   timestampOf,
 } from "./frame.ts";
 import { validateCoordinate } from "./coordinate.ts";
-import { JournalNotFoundError } from "./errors.ts";
+import { CorruptionError, FutureVersionError, JournalNotFoundError } from "./errors.ts";
 import { endOfDamagedFrame, findFrameAfter, FrameScanner } from "./frame_scanner.ts";
-import { blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
+import { blake3, blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
 import { formatId } from "./ids.ts";
 import { IndexAudit, type IndexFinding } from "./index_audit.ts";
 import { INDEX_FILE_NAME } from "./index_file.ts";
@@ -47,10 +56,19 @@ import { Interner, NAME_UNKNOWN } from "./interner.ts";
 import { findFrameBehind, readFully } from "./recovery.ts";
 import {
   decodeSegmentHeader,
+  type MergeFacts,
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
-import { segmentIdOf, segmentName } from "./segment_log.ts";
+import { segmentIdOf } from "./segment_log.ts";
+import {
+  readBase,
+  readMarker,
+  readSegmentSet,
+  resolveSegments,
+  type SegmentFile,
+  SOURCE_SUFFIX,
+} from "./segment_set.ts";
 import { decodeStoreMeta, STORE_META_NAME, STORE_META_SIZE_MAX } from "./store_meta.ts";
 
 /** Which promise a finding breaks. */
@@ -76,6 +94,11 @@ export type FindingType =
   | "index"
   /** An index file or footer is damaged or out of date. Opening does without it, and takes longer. */
   | "unusable"
+  /**
+   * A compaction or a prune was cut short, or left a file behind that does not count any more. Opening
+   * for writing puts it in order.
+   */
+  | "leftover"
   /** A newer program wrote the file: nothing is known to be wrong, and nothing behind it was checked. */
   | "future"
   /** The end of the newest segment is cut short, as a crash leaves it: opening repairs that. */
@@ -101,7 +124,10 @@ export interface Finding {
 
 /** What {@linkcode verifyJournal} found. */
 export interface VerifyReport {
-  /** Whether there is no finding, or none but a torn tail and indexes that opening does without. */
+  /**
+   * Whether there is no finding, or none but what opening deals with and loses nothing: a torn tail,
+   * indexes out of date, leftovers.
+   */
   readonly intact: boolean;
   /** Which journal; `undefined` when no file says so. */
   readonly storeId: string | undefined;
@@ -109,8 +135,12 @@ export interface VerifyReport {
   readonly segments: number;
   /** Sound frames whose hashes were recomputed. */
   readonly events: number;
-  /** Events whose payload was erased; their headers verify all the same. */
+  /** Events whose payload was erased, retired ones included; their headers verify all the same. */
   readonly erased: number;
+  /** Events of those that retention has taken out of queries. */
+  readonly retired: number;
+  /** Events in front of the first segment, which have been pruned. */
+  readonly pruned: number;
   /** Chains followed: entities, counted once for each lane. */
   readonly chains: number;
   /** Bytes read. */
@@ -125,6 +155,11 @@ export interface VerifyReport {
 export interface VerifyOptions {
   /** Files. Default: those of the runtime. */
   readonly fs?: StoreFs;
+  /**
+   * Public keys of 32 bytes. When there are any, one of them has to have signed the record of what has
+   * been pruned.
+   */
+  readonly verifyingKeys?: readonly Uint8Array[];
   /** Called every few thousand events with the bytes read so far and the bytes there are. */
   readonly onProgress?: (done: { bytes: number; totalBytes: number; events: number }) => void;
 }
@@ -153,12 +188,23 @@ const PROGRESS_EVENTS = 8192;
  * ```
  */
 export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyReport {
-  return new Verifier(dir, options).run();
+  for (let attempt = 1;; attempt++) {
+    const verifier = new Verifier(dir, options);
+    const report = verifier.run();
+    // A writer may have replaced segments while they were being read: that is no damage.
+    if (report.intact || attempt === ATTEMPT_COUNT_MAX || !verifier.isLayoutChanged()) {
+      return report;
+    }
+  }
 }
+
+/** A journal that is compacted all the time is verified at some other time. */
+const ATTEMPT_COUNT_MAX = 5;
 
 class Verifier {
   readonly #dir: string;
   readonly #fs: StoreFs;
+  readonly #verifyingKeys: readonly Uint8Array[];
   readonly #onProgress: VerifyOptions["onProgress"];
   readonly #findings: Finding[] = [];
   #findingCount = 0;
@@ -166,6 +212,10 @@ class Verifier {
   #storeId: Uint8Array | undefined;
   #events = 0;
   #erased = 0;
+  #retired = 0;
+  #base: BaseFacts | undefined;
+  /** Name and header of each segment, in order: what another look is compared with. */
+  #layout = "";
   #bytes = 0;
   #totalBytes = 0;
 
@@ -188,40 +238,54 @@ class Verifier {
   constructor(dir: string, options: VerifyOptions) {
     this.#dir = dir;
     this.#fs = options.fs ?? runtime.fs;
+    this.#verifyingKeys = options.verifyingKeys ?? [];
     this.#onProgress = options.onProgress;
   }
 
   run(): VerifyReport {
-    const ids: number[] = [];
-    for (const { name, kind } of this.#list()) {
-      const id = segmentIdOf(name);
-      if (id === undefined) continue;
-      if (kind === "other") {
+    const entries: DirEntry[] = [];
+    let segmentCount = 0;
+    for (const entry of this.#list()) {
+      const id = segmentIdOf(entry.name);
+      if (id !== undefined && entry.kind === "other") {
         // Opening a pipe would wait for somebody to write to it.
-        this.#report("file", id, 0, "it is not a regular file");
+        this.#report("file", { id, name: entry.name }, 0, "it is not a regular file");
         continue;
       }
-      ids.push(id);
+      if (id !== undefined || entry.name.endsWith(SOURCE_SUFFIX)) segmentCount++;
+      entries.push(entry);
+    }
+    this.#readMeta(segmentCount);
+    const files = this.#resolve(entries);
+    this.#layout = this.#layoutOf(files);
+    for (const { name } of files) {
       this.#totalBytes += this.#fs.stat(`${this.#dir}/${name}`)?.size ?? 0;
     }
-    ids.sort((a, b) => a - b);
-    this.#readMeta(ids.length);
     this.#audit = new IndexAudit(this.#fs, this.#dir);
-    this.#reportIndex(this.#audit.readIndexFile());
-    let previous: { id: number; end: number } | undefined;
-    for (let i = 0; i < ids.length; i++) {
-      const id = ids[i];
-      if (i > 0 && id !== ids[i - 1] + 1) {
-        this.#report("header", id, 0, missingSegments(ids[i - 1] + 1, id - 1));
+    this.#beginAtBase();
+    this.#reportIndex(this.#audit?.readIndexFile());
+    let previous: Verified | undefined;
+    let segments = 0;
+    for (let i = 0; i < files.length; i++) {
+      const file = files[i];
+      const lastId = previous?.lastId ?? (i > 0 ? files[i - 1].id : file.id - 1);
+      if (file.id <= lastId) {
+        const reason = "its events stand in a merged segment before it";
+        this.#push({ type: "leftover", file: file.name, segmentId: file.id, offset: 0, reason });
+        continue;
+      }
+      segments++;
+      if (file.id !== lastId + 1) {
+        this.#report("header", file, 0, missingSegments(lastId + 1, file.id - 1));
         this.#forgetPlace();
         previous = undefined;
       }
       try {
-        const last = i === ids.length - 1;
-        previous = this.#verifySegment(id, last, previous, last ? -1 : this.#sealedEnd(id + 1));
+        const isLast = i === files.length - 1;
+        previous = this.#verifySegment(file, files[i + 1], previous, isLast);
       } catch (error) {
         if (!(error instanceof IoFault)) throw error;
-        this.#report("file", id, 0, error.message);
+        this.#report("file", file, 0, error.message);
         this.#forgetPlace();
         previous = undefined;
       }
@@ -231,14 +295,158 @@ class Verifier {
     return {
       intact: this.#intact,
       storeId: this.#storeId === undefined ? undefined : formatId(this.#storeId),
-      segments: ids.length,
+      segments,
       events: this.#events,
       erased: this.#erased,
+      retired: this.#retired,
+      pruned: this.#base?.firstSequence ?? 0,
       chains: this.#chainCount,
       bytes: this.#bytes,
       findings: this.#findings,
       findingCount: this.#findingCount,
     };
+  }
+
+  /** Whether the journal is made of other files by now. */
+  isLayoutChanged(): boolean {
+    try {
+      const fs = this.#fs;
+      const options = { storeId: this.#storeId, thorough: false };
+      return this.#layoutOf(readSegmentSet(fs, this.#dir, options).files) !== this.#layout;
+    } catch (error) {
+      if (error instanceof CorruptionError || error instanceof FutureVersionError) return false;
+      // A file that is gone between two looks.
+      if (error instanceof IoFault) return error.code === "ENOENT";
+      throw error;
+    }
+  }
+
+  #layoutOf(files: readonly SegmentFile[]): string {
+    const stamps = files.map(({ id, name }) => {
+      try {
+        return `${id} ${this.#readHead(name).stamp}`;
+      } catch (error) {
+        if (!(error instanceof IoFault)) throw error;
+        return `${id} ${error.code}`;
+      }
+    });
+    return stamps.join();
+  }
+
+  /** The files that are the journal; all there are, when what decides about them is damaged. */
+  #resolve(entries: readonly DirEntry[]): readonly SegmentFile[] {
+    const fs = this.#fs;
+    const dir = this.#dir;
+    const storeId = this.#storeId;
+    try {
+      const marker = readMarker(fs, dir, storeId);
+      this.#base = readBase(fs, dir, storeId);
+      const headerOf = (name: string) => {
+        const { decoded } = this.#readHead(name);
+        return decoded.type === "header" ? decoded.header : undefined;
+      };
+      const set = resolveSegments({ dir, entries, marker, base: this.#base, headerOf });
+      if (set.pending !== undefined) {
+        const end = set.pending.isCommitted ? "finishes" : "undoes";
+        const reason = `a compaction was cut short; opening for writing ${end} it`;
+        this.#push({
+          type: "leftover",
+          file: MARKER_NAME,
+          segmentId: undefined,
+          offset: 0,
+          reason,
+        });
+      }
+      for (const { name, reason } of set.leftovers) {
+        this.#push({
+          type: "leftover",
+          file: name,
+          segmentId: undefined,
+          offset: 0,
+          reason: `it does not count any more: ${reason}`,
+        });
+      }
+      return set.files;
+    } catch (error) {
+      if (error instanceof CorruptionError || error instanceof FutureVersionError) {
+        const file = error.path.slice(dir.length + 1);
+        const isFuture = error instanceof FutureVersionError;
+        this.#push({
+          type: isFuture ? "future" : "file",
+          file,
+          segmentId: undefined,
+          offset: 0,
+          reason: isFuture
+            ? `it has format version ${error.found}, from a newer program`
+            : error.reason,
+        });
+      } else if (error instanceof IoFault) {
+        const file = error.path.slice(dir.length + 1);
+        this.#push({ type: "file", file, segmentId: undefined, offset: 0, reason: error.message });
+      } else throw error;
+      this.#forgetPlace();
+      return entries.flatMap(({ name }) => {
+        const id = segmentIdOf(name);
+        return id === undefined ? [] : [{ id, name }];
+      }).sort((a, b) => a.id - b.id);
+    }
+  }
+
+  /** Takes in the heads of what was pruned, so that what is left has something to follow. */
+  #beginAtBase(): void {
+    const base = this.#base;
+    if (base === undefined) return;
+    const refuse = (reason: string) => {
+      this.#push({
+        type: "file",
+        file: BASE_RECORD_NAME,
+        segmentId: undefined,
+        offset: 0,
+        reason,
+      });
+    };
+    this.#nextSequence = base.firstSequence;
+    this.#lastTimestampUs = base.lastTimestampUs;
+    this.#lastHash.set(base.lastHash);
+    this.#audit?.begin(base);
+    try {
+      const file = this.#fs.open(`${this.#dir}/${BASE_RECORD_NAME}`, "read");
+      try {
+        const result = readBaseRecord(file, (head) => {
+          const { entity, lane, clock, eventHash } = head;
+          let number = this.#names.find(entity, 0, entity.byteLength);
+          if (number === NAME_UNKNOWN) number = this.#names.add(entity, 0, entity.byteLength);
+          let lanes = this.#chains.get(number);
+          if (lanes === undefined) this.#chains.set(number, lanes = new Map());
+          if (lanes.has(lane)) return "it names a chain twice";
+          lanes.set(lane, { clock, hash: eventHash.slice(), generation: 0, isBase: true });
+          this.#audit?.addBaseChain(head);
+        });
+        if (result.type === "corrupt") refuse(result.reason);
+        else if (result.type === "future") refuse(`it has version ${result.version}`);
+        else {
+          this.#bytes += result.base.size;
+          this.#totalBytes += result.base.size;
+          const problem = this.#signatureProblem(result.base);
+          if (problem !== undefined) refuse(problem);
+        }
+        if (result.type !== "base") this.#forgetPlace();
+      } finally {
+        file.close();
+      }
+    } catch (error) {
+      if (!(error instanceof IoFault)) throw error;
+      refuse(error.message);
+      this.#forgetPlace();
+    }
+  }
+
+  #signatureProblem({ keyId, signature, cover }: BaseRecord): string | undefined {
+    if (this.#verifyingKeys.length === 0) return undefined;
+    if (keyId === undefined) return "it is not signed";
+    const key = this.#verifyingKeys.find((key) => bytesEqual(blake3(key), keyId));
+    if (key === undefined) return "it was signed by a key that is not among those given";
+    return ed25519Verify(key, cover, signature) ? undefined : "its signature is not of its key";
   }
 
   #list(): DirEntry[] {
@@ -272,31 +480,34 @@ class Verifier {
 
   /** Reads one segment, and says where its frames end. */
   #verifySegment(
-    id: number,
-    last: boolean,
-    previous: { id: number; end: number } | undefined,
-    sealedEnd: number,
-  ): { id: number; end: number } | undefined {
-    const file = this.#fs.open(`${this.#dir}/${segmentName(id)}`, "read");
+    segment: SegmentFile,
+    next: SegmentFile | undefined,
+    previous: Verified | undefined,
+    isLast: boolean,
+  ): Verified | undefined {
+    const { id, name } = segment;
+    const file = this.#fs.open(`${this.#dir}/${name}`, "read");
     try {
       const size = file.size();
       const head = new Uint8Array(Math.min(size, SEGMENT_HEADER_SIZE_MAX));
       const decoded = decodeSegmentHeader(head.subarray(0, readFully(file, head, 0)));
       let start: number;
+      let merge: MergeFacts | undefined;
       if (decoded.type === "header") {
         start = decoded.end;
-        this.#verifyHeader(id, decoded.header, previous);
+        merge = decoded.header.merge;
+        this.#verifyHeader(segment, decoded.header, previous);
         const headerCrc = crc32(head.subarray(0, start));
         this.#audit?.enter({ id, framesStart: start, headerCrc }, decoded.header.storeId);
       } else {
         const isFuture = decoded.type === "future";
-        start = isFuture ? -1 : this.#resync(file, id, 8, size);
+        start = isFuture ? -1 : this.#resync(file, segment, 8, size);
         // A header that was never whole has no frames behind it, and store.meta comes after the first.
-        const isStub = last && decoded.type === "cut" && start < 0 &&
+        const isStub = isLast && decoded.type === "cut" && start < 0 &&
           !(id === 1 && this.#storeId !== undefined);
         this.#report(
           isFuture ? "future" : isStub ? "tail" : "header",
-          id,
+          segment,
           0,
           decoded.type === "cut"
             ? "the header is cut short"
@@ -307,38 +518,67 @@ class Verifier {
         this.#forgetPlace();
         if (start < 0) return undefined;
       }
+      if (isLast && merge !== undefined) {
+        this.#report(
+          "header",
+          segment,
+          0,
+          "the segments behind it are missing: compaction leaves the newest one alone",
+        );
+      }
+      // Only what is the newest of the journal may end in what a crash leaves.
+      const last = isLast && merge === undefined;
+      const lastId = merge?.lastSegmentId ?? id;
+      const sealedEnd = merge?.framesEnd ?? (next?.id === lastId + 1 ? this.#sealedEnd(next) : -1);
       // A file that is shorter than the next header says is found out when that header is.
       const isSealed = sealedEnd >= start && sealedEnd <= size;
       const framesEnd = isSealed ? sealedEnd : size;
-      const end = this.#verifyFrames(file, id, { start, size: framesEnd, last });
+      const end = this.#verifyFrames(file, segment, { start, size: framesEnd, last });
+      if (merge !== undefined && end >= 0 && end !== merge.framesEnd) {
+        const reason = `the segment was merged with ${merge.framesEnd} bytes, and has ${end}`;
+        this.#report("header", segment, Math.min(end, merge.framesEnd), reason);
+        this.#forgetPlace();
+      }
       if (!last && end >= 0 && end < size) {
         const finding = this.#audit?.compareFooter(file, end, size);
         if (finding !== undefined) {
-          this.#report(finding.type, id, end, `the index footer: ${finding.reason}`);
+          this.#report(finding.type, segment, end, `the index footer: ${finding.reason}`);
         }
       }
       this.#bytes += size;
-      return { id, end };
+      return {
+        segment,
+        lastId,
+        end: end < 0 ? end : merge?.sealedSize ?? end,
+      };
     } finally {
       file.close();
     }
   }
 
-  /** Where the frames end of the segment before the one with this id, as far as its header can say; else -1. */
-  #sealedEnd(nextId: number): number {
+  /** Where the frames end of the segment before this one, as far as its header can say; else -1. */
+  #sealedEnd({ name }: SegmentFile): number {
     try {
-      const file = this.#fs.open(`${this.#dir}/${segmentName(nextId)}`, "read");
-      try {
-        const head = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
-        const decoded = decodeSegmentHeader(head.subarray(0, readFully(file, head, 0)));
-        return decoded.type === "header" ? decoded.header.previousSize : -1;
-      } finally {
-        file.close();
-      }
+      const { decoded } = this.#readHead(name);
+      return decoded.type === "header" ? decoded.header.previousSize : -1;
     } catch (error) {
       // It is looked at again, and reported, when it is its turn.
       if (error instanceof IoFault) return -1;
       throw error;
+    }
+  }
+
+  #readHead(
+    name: string,
+  ): { readonly decoded: ReturnType<typeof decodeSegmentHeader>; readonly stamp: number } {
+    const file = this.#fs.open(`${this.#dir}/${name}`, "read");
+    try {
+      const head = new Uint8Array(Math.min(file.size(), SEGMENT_HEADER_SIZE_MAX));
+      const decoded = decodeSegmentHeader(head.subarray(0, readFully(file, head, 0)));
+      const end = decoded.type === "header" ? decoded.end : head.byteLength;
+      return { decoded, stamp: crc32(head.subarray(0, end)) };
+    } finally {
+      file.close();
     }
   }
 
@@ -349,21 +589,23 @@ class Verifier {
   }
 
   #verifyHeader(
-    id: number,
+    segment: SegmentFile,
     header: SegmentHeader,
-    previous: { id: number; end: number } | undefined,
+    previous: Verified | undefined,
   ): void {
+    const { id } = segment;
     if (header.segmentId !== id) {
-      this.#report("header", id, 0, `the header says it is segment ${header.segmentId}`);
+      this.#report("header", segment, 0, `the header says it is segment ${header.segmentId}`);
     }
     this.#storeId ??= header.storeId;
     if (!bytesEqual(header.storeId, this.#storeId)) {
-      this.#report("header", id, 0, `the segment belongs to journal ${formatId(header.storeId)}`);
+      const owner = formatId(header.storeId);
+      this.#report("header", segment, 0, `the segment belongs to journal ${owner}`);
     }
     if (this.#nextSequence >= 0 && header.firstSequence !== this.#nextSequence) {
       this.#report(
         "sequence",
-        id,
+        segment,
         0,
         `the segment begins at sequence ${header.firstSequence}, and ${this.#nextSequence} is next`,
       );
@@ -371,13 +613,18 @@ class Verifier {
     }
     // Where a damaged segment ends is not known, and has been reported.
     if (id === 1 && header.previousSize !== 0) {
-      this.#report("header", id, 0, "the header of the first segment names one before it");
+      this.#report("header", segment, 0, "the header of the first segment names one before it");
+    }
+    const base = this.#base;
+    if (base?.firstSegmentId === id && !bytesEqual(header.previousHash, base.lastHash)) {
+      const reason = `the header names another event as the last one that was pruned`;
+      this.#report("chain", segment, 0, reason);
     }
     if (previous === undefined || previous.end < 0) return;
     if (previous.end !== header.previousSize) {
       this.#report(
         "header",
-        previous.id,
+        previous.segment,
         Math.min(previous.end, header.previousSize),
         `the segment was sealed with ${header.previousSize} bytes, and has ${previous.end}`,
       );
@@ -387,9 +634,9 @@ class Verifier {
     ) {
       this.#report(
         "chain",
-        id,
+        segment,
         0,
-        `the header names another event as the last one of segment ${previous.id}`,
+        `the header names another event as the last one of segment ${previous.lastId}`,
       );
     }
   }
@@ -397,7 +644,7 @@ class Verifier {
   /** Reads the frames of a segment, and says where they end; -1 when damage leaves that open. */
   #verifyFrames(
     file: Parameters<typeof readFully>[0],
-    id: number,
+    segment: SegmentFile,
     range: { readonly start: number; readonly size: number; readonly last: boolean },
   ): number {
     const { size, last } = range;
@@ -407,17 +654,19 @@ class Verifier {
       this.#reportIndex(this.#audit?.compareIndexFile());
       const result = scanner.next();
       if (result === "frame") {
-        group = this.#verifyFrame(scanner, id, group);
+        group = this.#verifyFrame(scanner, segment, group);
         continue;
       }
       const offset = scanner.offset;
       if (result === "footer" && !last) {
-        if (group !== undefined) this.#report("group", id, group.offset, "the group is not whole");
+        if (group !== undefined) {
+          this.#report("group", segment, group.offset, "the group is not whole");
+        }
         return offset;
       }
       if (result === "end" || (result === "zeros" && last && isZeroTo(file, offset, size))) {
         if (group !== undefined) {
-          this.#report(last ? "tail" : "group", id, group.offset, "the group is not whole");
+          this.#report(last ? "tail" : "group", segment, group.offset, "the group is not whole");
         }
         return offset;
       }
@@ -432,18 +681,23 @@ class Verifier {
       if (last && due >= 0) {
         const groupEnd = group?.end ?? -1;
         if (findFrameBehind(file, { offset, end: size, due, groupEnd }) < 0) {
-          this.#report("tail", id, group?.offset ?? offset, reason);
+          this.#report("tail", segment, group?.offset ?? offset, reason);
           return offset;
         }
       }
       const own = due < 0 ? -1 : endOfDamagedFrame(file, offset, size, due);
-      const found = this.#resync(file, id, own < 0 ? offset + 1 : own, size);
+      const found = this.#resync(file, segment, own < 0 ? offset + 1 : own, size);
       if (found < 0) {
-        this.#report(last ? "tail" : "frame", id, offset, reason);
+        this.#report(last ? "tail" : "frame", segment, offset, reason);
         if (!last) this.#forgetPlace();
         return last ? offset : -1;
       }
-      this.#report("frame", id, offset, `${reason}; the next sound frame is at offset ${found}`);
+      this.#report(
+        "frame",
+        segment,
+        offset,
+        `${reason}; the next sound frame is at offset ${found}`,
+      );
       this.#forgetPlace();
       group = undefined;
       scanner = new FrameScanner(file, found, size);
@@ -453,7 +707,7 @@ class Verifier {
   /** Checks one sound frame against what came before. Returns the group that goes on behind it. */
   #verifyFrame(
     scanner: FrameScanner,
-    id: number,
+    segment: SegmentFile,
     group: OpenGroup | undefined,
   ): OpenGroup | undefined {
     const { bytes, body, offset } = scanner;
@@ -466,7 +720,7 @@ class Verifier {
     if (this.#nextSequence >= 0 && sequence !== this.#nextSequence) {
       this.#report(
         "sequence",
-        id,
+        segment,
         offset,
         `the event has sequence ${sequence}, and ${this.#nextSequence} is next`,
         about(),
@@ -475,34 +729,46 @@ class Verifier {
     }
     const timestampUs = timestampOf(view, body);
     if (timestampUs < this.#lastTimestampUs) {
-      this.#report("sequence", id, offset, "the event is older than the one before", about());
+      this.#report("sequence", segment, offset, "the event is older than the one before", about());
     }
     const payload = payloadOf(view, body);
     const eventHash = this.#scratch;
+    const erasure = erasureOf(view, body, view.byteLength);
     if (payload === undefined) {
       this.#erased++;
+      if (erasure === "retired") this.#retired++;
     } else {
       blake3Into(payload, 0, payload.byteLength, eventHash);
       if (!equalAt(eventHash, view, body + CONTENT_HASH_OFFSET)) {
-        this.#report("content", id, offset, "the payload does not have its content hash", about());
+        this.#report(
+          "content",
+          segment,
+          offset,
+          "the payload does not have its content hash",
+          about(),
+        );
       }
     }
     blake3Into(view, body, payloadStartOf(view, body), eventHash);
     const invalidName = this.#nameProblem(view, body);
-    if (invalidName !== undefined) this.#report("frame", id, offset, invalidName, about());
+    if (invalidName !== undefined) this.#report("frame", segment, offset, invalidName, about());
     const broken = this.#followChain(view, body, eventHash);
-    if (broken !== undefined) this.#report("chain", id, offset, broken, about());
+    if (broken !== undefined) this.#report("chain", segment, offset, broken, about());
 
     const remaining = groupRemainingOf(view, body);
     let open = group;
     if (open !== undefined && sequence + remaining !== open.end) {
-      this.#report("group", id, open.offset, "the group is not whole", about());
+      this.#report("group", segment, open.offset, "the group is not whole", about());
       open = undefined;
     }
     this.#nextSequence = sequence + 1;
     this.#lastTimestampUs = timestampUs;
     this.#lastHash.set(eventHash);
-    this.#audit?.add(bytes, body, { offset, end: scanner.nextOffset }, { eventHash, timestampUs });
+    this.#audit?.add(bytes, body, { offset, end: scanner.nextOffset }, {
+      eventHash,
+      timestampUs,
+      erasure,
+    });
     this.#events++;
     if (this.#events % PROGRESS_EVENTS === 0) this.#progress(offset + FRAME_HEADER_SIZE);
     if (remaining === 0) return undefined;
@@ -543,9 +809,10 @@ class Verifier {
     const clock = clockOf(bytes, body);
     const prevHash = body + PREV_HASH_OFFSET;
     const head = lanes.get(lane);
+    if (head === undefined || head.isBase) this.#chainCount++;
     if (head === undefined) {
-      this.#chainCount++;
-      lanes.set(lane, { clock, hash: eventHash.slice(), generation: this.#generation });
+      const generation = this.#generation;
+      lanes.set(lane, { clock, hash: eventHash.slice(), generation, isBase: false });
       // Once damage has hidden events, a chain may begin in the middle.
       if (this.#generation > 0) return undefined;
       if (clock !== 0) return `the chain begins at clock ${clock}`;
@@ -557,6 +824,7 @@ class Verifier {
     head.clock = clock;
     head.hash.set(eventHash);
     head.generation = this.#generation;
+    head.isBase = false;
     if (follows || mayBeHidden) return undefined;
     return clock === expected
       ? "the event does not name the event hash of its predecessor: one of the two was changed"
@@ -564,14 +832,19 @@ class Verifier {
   }
 
   /** The offset of the next sound frame from `start`, or -1. */
-  #resync(file: Parameters<typeof readFully>[0], id: number, start: number, size: number): number {
+  #resync(
+    file: Parameters<typeof readFully>[0],
+    segment: SegmentFile,
+    start: number,
+    size: number,
+  ): number {
     const found = findFrameAfter(file, start, size);
     if (found < 0) return -1;
     const scanner = new FrameScanner(file, found, size);
     if (scanner.next() === "frame") return found;
     this.#report(
       "frame",
-      id,
+      segment,
       found,
       "the search for the next sound frame was given up here",
     );
@@ -594,12 +867,12 @@ class Verifier {
 
   #report(
     type: FindingType,
-    segmentId: number,
+    segment: SegmentFile,
     offset: number,
     reason: string,
     about: { globalSequence?: number; eventId?: string } = {},
   ): void {
-    this.#push({ type, file: segmentName(segmentId), segmentId, offset, reason, ...about });
+    this.#push({ type, file: segment.name, segmentId: segment.id, offset, reason, ...about });
   }
 
   #push(finding: Finding): void {
@@ -614,7 +887,7 @@ class Verifier {
 }
 
 /** What opening deals with, without losing anything that was acknowledged. */
-const HARMLESS: ReadonlySet<FindingType> = new Set(["tail", "unusable"]);
+const HARMLESS: ReadonlySet<FindingType> = new Set(["tail", "unusable", "leftover"]);
 
 /** A group of which frames are still to come. */
 interface OpenGroup {
@@ -628,6 +901,17 @@ interface ChainHead {
   clock: number;
   readonly hash: Uint8Array;
   generation: number;
+  /** Whether the event was pruned. */
+  isBase: boolean;
+}
+
+/** A segment that has been read. */
+interface Verified {
+  readonly segment: SegmentFile;
+  /** The last of the ids it stands for. */
+  readonly lastId: number;
+  /** What the next header has to say about its size; -1 when damage leaves that open. */
+  readonly end: number;
 }
 
 function missingSegments(first: number, last: number): string {

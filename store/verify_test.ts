@@ -95,6 +95,8 @@ test("a healthy journal has no findings, and the report counts what there is", (
     segments: 1,
     events: 10,
     erased: 0,
+    retired: 0,
+    pruned: 0,
     chains: 3,
     bytes: SEGMENT.byteLength,
     findings: [],
