@@ -99,7 +99,7 @@ export {
   JournalReader,
   type StoreStats,
 } from "./store/journal_reader.ts";
-export type { OpenReport } from "./store/open_report.ts";
+export type { IndexFileStatus, OpenReport } from "./store/open_report.ts";
 export {
   Receipt,
   type ReceiptClaim,

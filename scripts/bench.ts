@@ -1,13 +1,17 @@
 /**
- * `deno task bench`: how fast the journal is, beside an events table in SQLite and, for durable
- * appends, a bare loop of write and sync, all in the same run.
+ * `deno task bench`: how fast the journal is, beside SQLite, LMDB, Deno KV and, for durable appends, a
+ * bare loop of write and sync, all in the same run; and how its cost grows from 62,500 events to a
+ * million.
  *
  * ```sh
+ * deno task bench:peers                           # once: installs LMDB, to compare with it too
  * deno task bench                                 # everything, on Deno and on Bun: some minutes
  * deno task bench --quick                         # a few seconds, to see that it works
  * deno task bench --only append,get --runtime deno
- * deno task bench --json results.json
+ * deno task bench --json scripts/bench/results.json
+ * deno task bench:report                          # these results as a table and a chart in README
  * deno task bench --profile append --runtime deno # where the time goes
+ * deno task bench --profile open                  # the phases of opening
  * ```
  *
  * Deno measures the Deno rows and starts this very program on Bun for the Bun rows. Ratios within a run
@@ -29,19 +33,37 @@ import {
   USAGE,
   UsageError,
 } from "./bench/options.ts";
-import { profileWorkload } from "./bench/profile.ts";
-import { type BenchResult, formatTable, missingPeers } from "./bench/report.ts";
+import { profileOpen } from "./bench/open_profile.ts";
+import { type ProfiledWorkload, profileWorkload } from "./bench/profile.ts";
+import { formatRun } from "./bench/report.ts";
+import {
+  type BenchRow,
+  type BenchRun,
+  formatResults,
+  makeRun,
+  parseResults,
+} from "./bench/results.ts";
 import { InterruptedError, Scratch } from "./bench/scratch.ts";
-import { Bench, measure, WORKLOADS } from "./bench/workloads.ts";
+import { titleOfRun } from "./bench/wording.ts";
+import { Bench, WORKLOADS } from "./bench/workloads.ts";
 
 const HERE: RuntimeName = runtime.name;
+/** The profile that is of no single workload. */
+const OPEN_PROFILE = "open";
+/** What a profiler can look at. */
+const PROFILED = WORKLOADS.filter((workload): workload is typeof workload & ProfiledWorkload =>
+  workload.enter !== undefined
+);
 /** As a shell says it of a program that ended by Ctrl-C. */
 const EXIT_INTERRUPTED = 130;
 
 async function main(args: readonly string[]): Promise<number> {
   let options: BenchOptions;
   try {
-    options = parseOptions(args, WORKLOADS.map(({ name }) => name));
+    options = parseOptions(args, {
+      workloads: WORKLOADS.map(({ name }) => name),
+      profiles: [...PROFILED.map(({ name }) => name), OPEN_PROFILE],
+    });
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     console.error(`Cannot run the benchmark: ${error.message}\n\n${USAGE}`);
@@ -66,53 +88,50 @@ async function run(
   scratch: Scratch,
 ): Promise<number> {
   const wanted = options.runtime === undefined ? ["deno", "bun"] as const : [options.runtime];
-  const results: BenchResult[] = [];
+  const runs: BenchRun[] = [];
   let code = 0;
   for (const name of wanted) {
     if (name === HERE) {
-      results.push(...await runHere(options, scratch));
+      runs.push(...await runHere(options, scratch));
       continue;
     }
     const elsewhere = await runElsewhere(name, args, scratch);
-    results.push(...elsewhere.results);
+    runs.push(...elsewhere.runs);
     // Not having the other runtime is no failure, unless it was asked for by name.
     if (elsewhere.failed || (elsewhere.missing && options.runtime === name)) code = 1;
   }
   if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
+    writeFileSync(options.json, formatResults(runs));
   }
   return code;
 }
 
-async function runHere(options: BenchOptions, scratch: Scratch): Promise<BenchResult[]> {
+async function runHere(options: BenchOptions, scratch: Scratch): Promise<BenchRun[]> {
   const { size, quick, only, profile } = options;
   const context = { runtime: HERE, size, scratch };
   if (profile !== undefined) {
-    const workload = WORKLOADS.find(({ name }) => name === profile)!;
-    console.log(await profileWorkload(workload, context));
+    console.log(
+      profile === OPEN_PROFILE
+        ? await profileOpen(context)
+        : await profileWorkload(PROFILED.find(({ name }) => name === profile)!, context),
+    );
     return [];
   }
   const bench = new Bench(context);
-  const results: BenchResult[] = [];
-  const missing = new Map<string, string[]>();
+  const rows: BenchRow[] = [];
   for (const workload of WORKLOADS) {
     if (only !== undefined && !only.includes(workload.name)) continue;
     console.error(`${HERE}: ${workload.name}`);
-    const result = await measure(workload, bench);
-    results.push(result);
-    missing.set(workload.name, missingPeers(result, workload.peerNames()));
+    rows.push(await workload.measure(bench));
   }
+  const run = makeRun({ runtime: HERE, quick, events: size.events, rows }, bench.peers);
   const remark = quick ? ", the quick size: only to see that it works" : "";
-  console.log(`\n${titleOf(HERE)}${remark}\n\n${formatTable(results, missing)}`);
-  return results;
-}
-
-function titleOf(name: RuntimeName): string {
-  return name === "deno" ? `Deno ${process.versions.deno}` : `Bun ${process.versions.bun}`;
+  console.log(`\n${titleOfRun(run)}${remark}\n\n${formatRun(run)}`);
+  return [run];
 }
 
 interface Elsewhere {
-  readonly results: readonly BenchResult[];
+  readonly runs: readonly BenchRun[];
   readonly missing: boolean;
   readonly failed: boolean;
 }
@@ -123,7 +142,7 @@ async function runElsewhere(
   args: readonly string[],
   scratch: Scratch,
 ): Promise<Elsewhere> {
-  const nothing = { results: [], missing: false, failed: false };
+  const nothing = { runs: [], missing: false, failed: false };
   let program: string;
   try {
     program = await findProgram(name);
@@ -151,7 +170,7 @@ async function runElsewhere(
     console.error(`There are no rows of ${name}: it ended with code ${code}`);
     return { ...nothing, failed: true };
   }
-  return { ...nothing, results: JSON.parse(readFileSync(json, "utf8")) };
+  return { ...nothing, runs: parseResults(readFileSync(json, "utf8")).runs };
 }
 
 async function findProgram(name: RuntimeName): Promise<string> {

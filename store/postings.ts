@@ -63,7 +63,7 @@ export class PostingLists {
   /** The rows from `start` up to but not including `end`, ascending or, reversed, descending. */
   *rows(list: number, start: number, end: number, reverse: boolean): IterableIterator<number> {
     if (this.count(list) === 0) return;
-    let block = reverse ? this.#tails[list] : this.#heads[list];
+    let block = this.#blockAt(list, reverse ? end - 1 : start);
     while (block !== 0) {
       const arena = this.#arena;
       const count = arena[block + BLOCK_COUNT];
@@ -134,6 +134,29 @@ export class PostingLists {
     lists.#arena = arena;
     lists.#arenaUsed = used;
     return lists;
+  }
+
+  /**
+   * The block where a row is or would be, or one beside it: found from whichever end of the list is
+   * nearer. Whoever follows the newest rows finds them at once.
+   */
+  #blockAt(list: number, row: number): number {
+    const arena = this.#arena;
+    let block = this.#heads[list];
+    const first = arena[block + BLOCK_ROWS];
+    const last = this.last(list);
+    if (row <= first) return block;
+    if (row >= last) return this.#tails[list];
+    if (row - first <= last - row) {
+      for (let next = block; next !== 0 && arena[next + BLOCK_ROWS] <= row;) {
+        block = next;
+        next = arena[next + BLOCK_NEXT];
+      }
+      return block;
+    }
+    block = this.#tails[list];
+    while (arena[block + BLOCK_ROWS] > row) block = arena[block + BLOCK_PREVIOUS];
+    return block;
   }
 
   /** Bytes of memory in the typed arrays. */

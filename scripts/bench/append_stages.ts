@@ -29,7 +29,7 @@ import { IdGenerator } from "../../store/ids.ts";
 import { encodePayload } from "../../store/payload.ts";
 import { Receipt } from "../../store/receipt.ts";
 import { Slab } from "../../store/slab.ts";
-import { type Contestant, race } from "./measure.ts";
+import { type Contestant, median, race } from "./measure.ts";
 import { entityOf, ORDER_PLACED, orderOf, SCOPE } from "./orders.ts";
 import { framesOf } from "./raw_file.ts";
 import { silentFs } from "./silent_fs.ts";
@@ -49,7 +49,7 @@ const FRAME_COUNT = 2048;
 
 /** Measures the stages and the whole, and returns the table. */
 export async function formatStages({ size, scratch }: BenchContext): Promise<string> {
-  const eventsPerSlice = Math.ceil(size.events / size.slices);
+  const eventsPerSlice = Math.ceil(4 * size.events / size.slices);
   const options = { mode: "single", eventsPerSlice } as const;
   const whole = new JournalWriter(scratch.path("journal"), options);
   const unsynced = new JournalWriter(scratch.path("journal"), options, {
@@ -73,12 +73,16 @@ export async function formatStages({ size, scratch }: BenchContext): Promise<str
         },
       })),
     ];
-    const rates = await race(contestants, {
+    const laps = await race(contestants, {
       slices: size.slices,
       warmUps: 2,
       pause: () => scratch.pause(),
     });
-    return tableOf(stages, (name) => 1e9 / rates.get(name)!);
+    const nsOf = new Map(contestants.map(({ name }, place) => [
+      name,
+      median(laps[place].map(({ events, elapsedMs }) => elapsedMs * 1e6 / events)),
+    ]));
+    return tableOf(stages, (name) => nsOf.get(name)!);
   } finally {
     whole.close();
     unsynced.close();

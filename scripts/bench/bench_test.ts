@@ -8,11 +8,13 @@ import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { runtime } from "../../platform/runtime.ts";
-import type { BenchResult } from "./report.ts";
+import { type BenchRow, type BenchRun, parseResults } from "./results.ts";
 import { RESERVED_NAMES, WORKLOADS } from "./workloads.ts";
 
 const PROGRAM = fileURLToPath(new URL("../bench.ts", import.meta.url));
-const COMMAND = runtime.name === "deno" ? ["run", "--allow-all", PROGRAM] : [PROGRAM];
+const COMMAND = runtime.name === "deno"
+  ? ["run", "--allow-all", "--unstable-kv", PROGRAM]
+  : [PROGRAM];
 
 /** The benchmark in this runtime, with its data and results below `dir`. */
 function commandLine(dir: string, ...args: string[]): [string, string[]] {
@@ -24,13 +26,13 @@ function run(dir: string, ...args: string[]) {
   return spawnSync(program, all, { encoding: "utf8" });
 }
 
-function resultsOf(dir: string, ...args: string[]): BenchResult[] {
+function resultsOf(dir: string, ...args: string[]): readonly BenchRun[] {
   const json = join(dir, "results.json");
   const { status, stderr } = run(dir, ...args, "--json", json);
   assert.equal(status, 0, stderr);
-  const results = JSON.parse(readFileSync(json, "utf8"));
+  const { runs } = parseResults(readFileSync(json, "utf8"));
   rmSync(json);
-  return results;
+  return runs;
 }
 
 async function inTempDir(action: (dir: string) => void | Promise<void>): Promise<void> {
@@ -42,51 +44,83 @@ async function inTempDir(action: (dir: string) => void | Promise<void>): Promise
   }
 }
 
-test("a quick run has every row, every peer, and numbers that can be", () =>
+test("a quick run has every row, every peer that is there, and numbers that can be", () =>
   inTempDir((dir) => {
-    const results = resultsOf(dir, "--quick");
-    assert.deepEqual(results.map(({ workload }) => workload), [
+    const [run] = resultsOf(dir, "--quick");
+    const { runtime: name, quick, rows, peers, missing } = run;
+    assert.equal(name, runtime.name);
+    assert.equal(quick, true);
+    assert.deepEqual(rows.map(({ workload }) => workload), [
       "append",
       "append-batch-256",
       "append-durable",
       "get",
       "replay",
       "scan",
+      "open-index",
+      "open-footers",
       "open-frames",
       "verify",
+      "memory-1000",
+      "memory-100000",
     ]);
-    const databases = runtime.name === "bun" ? ["node:sqlite", "bun:sqlite"] : ["node:sqlite"];
-    for (const result of results) {
-      const { workload, events, perSecond, peers } = result;
-      assert.equal(result.runtime, runtime.name);
-      assert.ok(Number.isSafeInteger(events) && events > 0, workload);
-      assert.deepEqual(
-        Object.keys(peers),
-        workload === "append-durable" ? ["raw-fdatasync", ...databases] : databases,
-      );
-      for (const rate of [perSecond, ...Object.values(peers)]) {
-        assert.ok(rate > 10 && rate < 1e9, `${workload}: ${rate} events per second`);
-      }
-      const isSampled = ["append", "append-batch-256", "append-durable", "get"].includes(workload);
-      assert.equal(result.p50us !== undefined, isSampled, workload);
-      if (isSampled) assert.ok(result.p50us! > 0 && result.p99us! >= result.p50us!, workload);
-      const writes = workload.startsWith("append");
-      assert.equal(result.bytesPerEvent !== undefined, writes, workload);
-      // The frame alone has 200 bytes, and the order 63.
-      if (writes) assert.ok(result.bytesPerEvent! > 200 && result.bytesPerEvent! < 400, workload);
-    }
+    const there = peers.map(({ name }) => name);
+    const databases = runtime.name === "bun"
+      ? ["node:sqlite", "bun:sqlite", "lmdb"]
+      : ["node:sqlite", "lmdb", "deno-kv"];
+    // LMDB is there when it was installed, and the others always.
+    const notThere = missing.map(({ name }) => name);
+    assert.deepEqual(notThere.filter((name) => name !== "lmdb"), []);
+    assert.deepEqual(databases.filter((name) => !notThere.includes(name)), there);
+    for (const row of rows) checkRow(row, there);
     assert.deepEqual(readdirSync(dir), [], "the data is gone");
   }));
+
+function checkRow(row: BenchRow, there: readonly string[]): void {
+  const { workload, unit, events, batpak, growth, exponent } = row;
+  const isOpen = workload.startsWith("open");
+  const isMemory = workload.startsWith("memory");
+  assert.equal(unit, isOpen ? "ms" : isMemory ? "bytes/event" : "events/s");
+  assert.equal(row.unavailable, undefined);
+  assert.ok(Number.isSafeInteger(events) && events > 0, workload);
+  const peers = row.peers.map(({ name }) => name);
+  const absent = row.absent.map(({ name }) => name);
+  assert.deepEqual(
+    [...peers, ...absent].sort(),
+    isMemory ? [] : [...workload === "append-durable" ? ["raw-fdatasync"] : [], ...there].sort(),
+  );
+  if (absent.length > 0) assert.equal(workload, "verify");
+  for (const { median, spread, samples } of [batpak!, ...row.peers.map(({ figure }) => figure)]) {
+    assert.ok(median > 0.001 && median < 1e9, `${workload}: ${median} ${unit}`);
+    assert.ok(spread >= 0 && spread < 10, workload);
+    assert.equal(samples.length, isMemory ? 1 : 3);
+  }
+  for (const { name, figure, ratio } of row.peers) {
+    const [better, worse] = unit === "ms" ? [figure, batpak!] : [batpak!, figure];
+    const expected = better.median / worse.median;
+    assert.ok(Math.abs(ratio / expected - 1) < 0.01, `${workload}: ${ratio} × ${name}`);
+  }
+  const base = workload === "append-durable" ? 10 : workload === "get" ? 125 : 500;
+  assert.deepEqual(growth.map(({ events }) => events), [base, 4 * base, 16 * base]);
+  assert.ok(Math.abs(exponent!) < 5, `${workload}: ${exponent}`);
+  const isSampled = ["append", "append-batch-256", "append-durable", "get"].includes(workload);
+  assert.equal(row.p50us !== undefined, isSampled, workload);
+  if (isSampled) assert.ok(row.p50us! > 0 && row.p99us! >= row.p50us!, workload);
+  const writes = workload.startsWith("append");
+  assert.equal(row.bytesPerEvent !== undefined, writes, workload);
+  // The frame alone has 200 bytes, and the order 63.
+  if (writes) assert.ok(row.bytesPerEvent! > 200 && row.bytesPerEvent! < 400, workload);
+}
 
 test("two runs of one workload measure twice", () =>
   inTempDir((dir) => {
     const args = ["--quick", "--only", "append"];
-    const [first] = resultsOf(dir, ...args);
-    const [second] = resultsOf(dir, ...args, "--events", "1000");
-    assert.equal(first.events, 5000);
-    assert.equal(second.events, 1000);
-    assert.notEqual(first.perSecond, second.perSecond);
-    assert.notEqual(first.peers["node:sqlite"], second.peers["node:sqlite"]);
+    const [{ rows: [first] }] = resultsOf(dir, ...args);
+    const [{ rows: [second] }] = resultsOf(dir, ...args, "--events", "300");
+    assert.deepEqual(first.growth.map(({ events }) => events), [500, 2000, 8000]);
+    assert.deepEqual(second.growth.map(({ events }) => events), [300, 1200, 4800]);
+    assert.notDeepEqual(first.batpak, second.batpak);
+    assert.notDeepEqual(first.peers[0].figure, second.peers[0].figure);
   }));
 
 test("the profile of append shows the stages and what they do not explain", () =>
@@ -96,6 +130,17 @@ test("the profile of append shows the stages and what they do not explain", () =
     assert.match(stdout, /hash the header +[\d,]+/);
     assert.match(stdout, /sum of the stages +[\d,]+/);
     assert.match(stdout, /not explained by the stages +-?[\d,]+/);
+    assert.deepEqual(readdirSync(dir), []);
+  }));
+
+test("the profile of an open shows its phases", () =>
+  inTempDir((dir) => {
+    const { status, stdout, stderr } = run(dir, "--quick", "--profile", "open");
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^Opening 8,000 events from index/);
+    assert.match(stdout, /Opening 8,000 events from frames, in milliseconds\n\n {2}\w/);
+    assert.match(stdout, /\n {2}not in any phase +-?\d+\.\d\d/);
+    assert.match(stdout, /\n {2}the whole +\d+\.\d\d +100 %/);
     assert.deepEqual(readdirSync(dir), []);
   }));
 

@@ -1,87 +1,127 @@
 /**
- * What the readers read: the same orders, under the same ids, in a journal and in a table of each
- * SQLite module.
+ * What the readers read: the same orders, in journals of every size and in a table of each peer.
+ * Everything is written when it is first asked for, and lies there until the run ends.
  *
  * @module
  */
-import { Store, verifyJournal } from "../../mod.ts";
+import { Store, type StoreOptions, verifyJournal } from "../../mod.ts";
 import type { StoreFs } from "../../platform/fs.ts";
-import { EventTable, type SqliteDriver } from "./event_table.ts";
-import { type Order, ORDER_PLACED } from "./orders.ts";
-import { BATCH_EVENTS, makeBatch, rowOf } from "./writers.ts";
+import { ENTITY_COUNT, entityNames, entityOf, type Order, ORDER_PLACED } from "./orders.ts";
+import type { EventReader, Peer } from "./peer.ts";
+import { BATCH_EVENTS, makeBatch, PeerWriter, RowMaker } from "./writers.ts";
 
-/** A way to read the events. */
-export interface EventReader {
-  /** The total of one order, by the id of its event: a point read with its payload decoded. */
-  totalCentsOf(id: string): number;
-  /** The sum of all totals: every payload, decoded, in order. */
-  sumTotals(): number;
-  /** The sum of all clocks: sequence, entity, scope, kind and clock of every event, in order. */
-  sumClocks(): number;
-  /** Checks everything that can be checked. Throws when something is wrong. */
-  check(): void;
-  /** Lets go of files. */
-  close(): void;
-}
-
-/** A journal and tables with the same events. */
-export interface Library {
-  /** Where the journal is. */
-  readonly journalDir: string;
-  /** Where the tables are, by module. */
-  readonly tablePaths: ReadonlyMap<SqliteDriver["name"], string>;
-  /** Ids by order. */
+/** Orders that lie somewhere. */
+export interface Fixture {
+  /** The journal's directory, or whatever the peer was given. */
+  readonly path: string;
+  /** How many orders. */
+  readonly events: number;
+  /** The ids of some of them: of every `idStep`-th, beginning with the first. */
   readonly ids: readonly string[];
+  readonly idStep: number;
 }
 
-/** Writes at least `events` orders, in whole batches, to a journal and to a table of each module. */
-export async function buildLibrary(
-  events: number,
-  drivers: readonly SqliteDriver[],
-  { fs, path, pause }: { fs: StoreFs; path: (name: string) => string; pause: () => Promise<void> },
-): Promise<Library> {
-  const journalDir = path("journal");
-  const store = Store.open(journalDir, { fs });
-  const tablePaths = new Map(drivers.map(({ name }) => [name, path("table.db")]));
-  const tables = drivers.map((driver) =>
-    new EventTable(driver, tablePaths.get(driver.name)!, "NORMAL")
-  );
+/** A journal to read. */
+export interface JournalFixture extends Fixture {
+  /** Memory of the index that has grown with it, the table of ids included. */
+  readonly indexBytes: number;
+}
+
+/** Ids to keep: a million strings would be in the way of what is measured. */
+const IDS_MAX = 65_536;
+
+/** What writing a fixture takes. */
+export interface FixtureOptions {
+  readonly path: string;
+  readonly events: number;
+  readonly pause: () => Promise<void>;
+}
+
+/**
+ * Writes a journal in batches.
+ *
+ * @param options how it is opened, and how many entities there are, a thousand by default.
+ */
+export async function writeJournal(
+  { path, events, pause }: FixtureOptions,
+  { entityCount = ENTITY_COUNT, ...options }: StoreOptions & { entityCount?: number },
+): Promise<JournalFixture> {
+  const idStep = Math.ceil(events / IDS_MAX);
   const ids: string[] = [];
+  const names = entityCount === ENTITY_COUNT ? undefined : entityNames(entityCount);
+  const store = Store.open(path, options);
   try {
-    while (ids.length < events) {
-      await pause();
-      const start = ids.length;
-      const receipts = store.appendBatch(makeBatch(start));
-      for (const { eventId } of receipts) ids.push(eventId);
-      const ts = receipts[0].timestampUs;
-      for (const table of tables) {
-        table.transact(() => {
-          for (let n = start; n < start + BATCH_EVENTS; n++) table.insert(rowOf(n, ids[n], ts));
-        });
+    for (let start = 0; start < events; start += BATCH_EVENTS) {
+      if (start % (64 * BATCH_EVENTS) === 0) await pause();
+      let batch = makeBatch(start, Math.min(BATCH_EVENTS, events - start));
+      if (names !== undefined) {
+        batch = batch.map((item, i) => ({ ...item, entity: names[(start + i) % entityCount] }));
+      }
+      const receipts = store.appendBatch(batch);
+      for (let i = (idStep - start % idStep) % idStep; i < receipts.length; i += idStep) {
+        ids.push(receipts[i].eventId);
       }
     }
+    store.get(ids[0]);
+    const { indexBytes } = store.stats();
+    return { path, events, ids, idStep, indexBytes };
   } finally {
     store.close();
-    for (const table of tables) table.close();
   }
-  return { journalDir, tablePaths, ids };
 }
 
-/** Reads the journal of a library. */
+/** Writes a table of a peer in batches. */
+export async function writeTable(
+  peer: Peer,
+  { path, events, pause }: FixtureOptions,
+): Promise<Fixture> {
+  const idStep = Math.ceil(events / IDS_MAX);
+  const rows = new RowMaker(idStep);
+  const table = await peer.open(path, "written");
+  try {
+    const whole = { ...peer, shareOfSlice: 1 };
+    const chunk = 64 * BATCH_EVENTS;
+    for (let start = 0; start < events; start += chunk) {
+      await pause();
+      const eventsPerSlice = Math.min(chunk, events - start);
+      await new PeerWriter(whole, table, { mode: "batch", eventsPerSlice }, rows).slice();
+    }
+    table.settle();
+  } finally {
+    await table.close();
+  }
+  return { path, events, ids: rows.sampledIds, idStep };
+}
+
+/** What an open restores the index from. */
+export type ColdStart = "index" | "footers" | "frames";
+
+/** Reads a journal. */
 export class JournalView implements EventReader {
-  readonly #dir: string;
+  readonly #journal: Fixture;
   readonly #fs: StoreFs;
+  readonly #coldStart: ColdStart | undefined;
   #opened: Store | undefined;
 
-  /** @param dir the journal's. It is opened when first read, so that {@linkcode check} can do without. */
-  constructor(dir: string, fs: StoreFs) {
-    this.#dir = dir;
+  /**
+   * @param journal is opened when it is first read, so that {@linkcode check} can do without.
+   * @param coldStart how it has to be opened; however it wants to otherwise.
+   */
+  constructor(journal: Fixture, fs: StoreFs, coldStart?: ColdStart) {
+    this.#journal = journal;
     this.#fs = fs;
+    this.#coldStart = coldStart;
   }
 
   totalCentsOf(id: string): number {
     const event = this.#store.get(id);
     if (event === undefined) throw new Error(`There is no event ${id}`);
+    return (event.payload as Order).totalCents;
+  }
+
+  latestTotalCents(): number {
+    const event = this.#store.latest(entityOf(this.#journal.events - 1));
+    if (event === undefined) throw new Error("There is no event");
     return (event.payload as Order).totalCents;
   }
 
@@ -98,7 +138,7 @@ export class JournalView implements EventReader {
     let sum = 0;
     let used = 0;
     for (const event of this.#store.events()) {
-      // The table hands out these five columns, so the journal has to as well.
+      // Tables hand out these five columns, so the journal has to as well.
       used += event.globalSequence + event.entity.length + event.scope.length;
       if (event.kind === ORDER_PLACED) sum += event.clock;
     }
@@ -106,24 +146,46 @@ export class JournalView implements EventReader {
   }
 
   check(): void {
-    const { intact, findings } = verifyJournal(this.#dir, { fs: this.#fs });
+    const { intact, findings } = verifyJournal(this.#journal.path, { fs: this.#fs });
     if (!intact) throw new Error(`The journal does not verify: ${findings[0].reason}`);
   }
 
   close(): void {
     this.#opened?.close();
+    this.#opened = undefined;
   }
 
   get #store(): Store {
-    if (this.#opened === undefined) {
-      const coldStart = { indexFile: false, footers: false };
-      this.#opened = Store.open(this.#dir, { fs: this.#fs, coldStart });
-      const { path } = this.#opened.openReport;
-      // `open-frames` is about this, and would quietly be about something else.
-      if (path !== "frames") {
-        throw new Error(`The journal was opened from ${path}, not from frames`);
-      }
-    }
-    return this.#opened;
+    return this.#opened ??= this.#coldStart === undefined
+      ? Store.open(this.#journal.path, { fs: this.#fs })
+      : openFrom(this.#coldStart, this.#journal.path, this.#fs);
   }
+}
+
+/** An open cannot take the way that it should. */
+export class ColdStartError extends Error {
+  /** The class, for messages. */
+  override readonly name = "ColdStartError";
+}
+
+/** Leaves out what an open would rather use. */
+const INDEXES: Readonly<Record<ColdStart, { indexFile: boolean; footers: boolean }>> = {
+  index: { indexFile: true, footers: true },
+  footers: { indexFile: false, footers: true },
+  frames: { indexFile: false, footers: false },
+};
+
+/**
+ * Opens a journal from its index file, from the footers of its segments, or from its frames.
+ *
+ * @throws {ColdStartError} when it was opened another way: a row must be about what it says.
+ */
+export function openFrom(coldStart: ColdStart, dir: string, fs: StoreFs): Store {
+  const store = Store.open(dir, { fs, coldStart: INDEXES[coldStart] });
+  const { path } = store.openReport;
+  if (path !== coldStart) {
+    store.close();
+    throw new ColdStartError(`the journal was opened from ${path}, not from ${coldStart}`);
+  }
+  return store;
 }

@@ -8,16 +8,25 @@ import { parseArgs } from "node:util";
 /** A runtime that rows are measured on. */
 export type RuntimeName = "deno" | "bun";
 
-/** How much work a run does. */
+/** The three sizes, as multiples of the smallest. */
+export const SCALES = [1, 4, 16] as const;
+/** One of them. */
+export type Scale = typeof SCALES[number];
+/** The size on which peers are raced. */
+export const RACE_SCALE: Scale = 4;
+
+/** How much work a run does. The sizes are the smallest of three; the others are 4 and 16 times as large. */
 export interface BenchSize {
-  /** Events that `append` and `append-batch-256` write, and that the reading rows find. */
+  /** Events that are written, and that the reading rows find. */
   readonly events: number;
   /** Events that `append-durable` writes. */
   readonly durableEvents: number;
-  /** Events that `get` reads. */
-  readonly gets: number;
   /** Counted slices of each contestant. */
   readonly slices: number;
+  /** Counted rounds of a writing row over the three sizes. */
+  readonly writeRounds: number;
+  /** Counted rounds of a reading row over the three sizes. */
+  readonly readRounds: number;
   /** Calls whose time is taken one by one; a row that waits for the disk takes a tenth. */
   readonly latencySamples: number;
 }
@@ -44,45 +53,58 @@ export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** The size that answers questions. */
+/** The size that answers questions: sixteen times this is a million. */
 const FULL_SIZE: BenchSize = {
-  events: 200_000,
-  durableEvents: 3_000,
-  gets: 100_000,
-  slices: 7,
+  events: 62_500,
+  durableEvents: 500,
+  slices: 5,
+  writeRounds: 3,
+  readRounds: 5,
   latencySamples: 20_000,
 };
 
 /** The size that shows that everything works. Its numbers mean little: nothing gets warm. */
 const QUICK_SIZE: BenchSize = {
-  events: 5_000,
-  durableEvents: 100,
-  gets: 5_000,
-  slices: 5,
+  events: 500,
+  durableEvents: 10,
+  slices: 3,
+  writeRounds: 1,
+  readRounds: 1,
   latencySamples: 1_000,
 };
 
 /** Fewer would leave nothing to divide into slices. */
-const EVENTS_MIN = 1_000;
+const EVENTS_MIN = 100;
 
 /** What the command line may say. */
 export const USAGE = `Usage: deno task bench [options]
 
   --quick             a small run that only shows that everything works
-  --events N          write and read N events (default ${FULL_SIZE.events}; at least ${EVENTS_MIN})
+  --events N          write and read N events, 4 N and 16 N (default ${FULL_SIZE.events}; at least ${EVENTS_MIN})
   --only NAME,...     only these workloads
   --runtime NAME      only deno, or only bun
   --json FILE         also write the results as JSON
   --dir DIR           put the data into a new folder in DIR, on the disk that is to be measured
-  --profile NAME      show where the time of one workload goes, instead of measuring all`;
+  --profile NAME      show where the time of one workload goes, instead of measuring all; "open"
+                      shows the phases of opening a journal`;
+
+/** The names that the command line may use. */
+export interface KnownNames {
+  /** For `--only`. */
+  readonly workloads: readonly string[];
+  /** For `--profile`. */
+  readonly profiles: readonly string[];
+}
 
 /**
  * Reads the command line.
  *
- * @param workloads the names that `--only` and `--profile` may use.
  * @throws {UsageError} when it makes no sense.
  */
-export function parseOptions(args: readonly string[], workloads: readonly string[]): BenchOptions {
+export function parseOptions(
+  args: readonly string[],
+  { workloads, profiles }: KnownNames,
+): BenchOptions {
   const values = readFlags(args);
   const { runtime } = values;
   if (runtime !== undefined && runtime !== "deno" && runtime !== "bun") {
@@ -90,10 +112,13 @@ export function parseOptions(args: readonly string[], workloads: readonly string
   }
   const only = values.only?.split(",").map((name) => name.trim()).filter((name) => name !== "");
   const profile = values.profile;
-  for (const name of [...(only ?? []), ...(profile === undefined ? [] : [profile])]) {
+  for (const name of only ?? []) {
     if (!workloads.includes(name)) {
       throw new UsageError(`there is no workload "${name}": ${workloads.join(", ")}`);
     }
+  }
+  if (profile !== undefined && !profiles.includes(profile)) {
+    throw new UsageError(`there is no profile of "${profile}": ${profiles.join(", ")}`);
   }
   const quick = values.quick ?? false;
   const size = quick ? QUICK_SIZE : FULL_SIZE;

@@ -21,18 +21,25 @@ export const SCOPE = "shop";
 /** The one kind. */
 export const ORDER_PLACED: EventKind = EventKind.custom(0xf, 1);
 
-const ENTITY_COUNT = 1000;
+/** How many entities there are. */
+export const ENTITY_COUNT = 1000;
 
 /** A program gets such names with the request. Making them is not part of an append. */
-const ENTITIES: readonly string[] = Array.from(
-  { length: ENTITY_COUNT },
-  (_, i) => `order:${String(i).padStart(4, "0")}`,
-);
+const ENTITIES: readonly string[] = entityNames(ENTITY_COUNT);
 const CUSTOMERS: readonly string[] = Array.from({ length: 97 }, (_, i) => `c${100 + i}`);
 
 /** The entity of event `n`, counted from 0. */
 export function entityOf(n: number): string {
   return ENTITIES[n % ENTITY_COUNT];
+}
+
+/** The names of so many entities. */
+export function entityNames(count: number): string[] {
+  const digits = String(count - 1).length;
+  return Array.from(
+    { length: count },
+    (_, i) => `order:${String(i).padStart(Math.max(4, digits), "0")}`,
+  );
 }
 
 /** The place of event `n` in its entity's history. */

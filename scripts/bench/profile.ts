@@ -39,13 +39,17 @@ interface InspectorSession {
   disconnect(): void;
 }
 
+/** A workload that a profiler can look at. */
+export type ProfiledWorkload = Required<Pick<Workload, "name" | "enter">>;
+
 /** Takes a workload apart, and says what was found. */
 export async function profileWorkload(
-  workload: Workload,
+  workload: ProfiledWorkload,
   context: Pick<BenchContext, "runtime" | "size" | "scratch">,
 ): Promise<string> {
   const parts: string[] = [];
-  const bench = new Bench({ ...context, fs: new MemoryFs(), drivers: [] });
+  const nobody = { present: [], missing: [] };
+  const bench = new Bench({ ...context, fs: new MemoryFs(), peers: nobody });
   const subject = await workload.enter(bench);
   try {
     await runSlice(subject, bench);
@@ -60,7 +64,7 @@ export async function profileWorkload(
           formatProfile(profile),
     );
   } finally {
-    subject.close();
+    await subject.close();
   }
   if (workload.name === "append") parts.push(await formatStages(context));
   return parts.join("\n\n");
@@ -68,8 +72,8 @@ export async function profileWorkload(
 
 async function runSlice(subject: Subject, { scratch }: Bench): Promise<void> {
   await scratch.pause();
-  subject.slice();
-  subject.rest?.();
+  await subject.slice();
+  await subject.rest?.();
 }
 
 /** Does the work under the profiler; `undefined` when there is none. */

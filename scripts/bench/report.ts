@@ -1,133 +1,143 @@
 /**
- * Results, as data and as a table: each beside its peers, and beside what we set out to reach.
+ * Results as text for a terminal: each figure beside its peers and beside what we set out to reach, and
+ * then how the cost grows.
  *
  * @module
  */
 import type { RuntimeName } from "./options.ts";
-
-/** One row, as the JSON has it. Rates are events per second, medians of slices. */
-export interface BenchResult {
-  /** Which workload. */
-  readonly workload: string;
-  /** Where it ran. */
-  readonly runtime: RuntimeName;
-  /** Events that were counted. */
-  readonly events: number;
-  /** The journal's rate. */
-  readonly perSecond: number;
-  /** Half of the calls take at most this; a call of a batch is a batch. */
-  readonly p50us?: number;
-  /** 99 of 100 calls take at most this. */
-  readonly p99us?: number;
-  /** What an event takes in the log. */
-  readonly bytesPerEvent?: number;
-  /** The others' rates. Whoever is missing could not take part. */
-  readonly peers: Readonly<Record<string, number>>;
-}
+import {
+  type BenchRow,
+  type BenchRun,
+  formatExponent,
+  formatFigure,
+  formatRatio,
+  formatSpread,
+  formatWhole,
+} from "./results.ts";
 
 /** What we set out to reach, of which only the ratios mean the same on every machine. */
 interface Target {
-  /** Events per second on two ordinary cores, if there is a figure: by runtime when they differ. */
-  readonly perSecond?: number | Readonly<Record<RuntimeName, number>>;
+  /** In the row's unit, on two ordinary cores: by runtime when they differ. */
+  readonly figure?: number | Readonly<Record<RuntimeName, number>>;
+  /** At how many events the figure is meant; in the race otherwise. */
+  readonly events?: number;
   /** At least so many times as fast as a peer. */
   readonly ratios?: Readonly<Record<string, number>>;
 }
 
+const MILLION = 1_000_000;
+
 const TARGETS: Readonly<Record<string, Target>> = {
-  "append": { perSecond: 200_000, ratios: { "node:sqlite": 6 } },
-  "append-batch-256": { perSecond: 300_000, ratios: { "node:sqlite": 3 } },
+  "append": { figure: 200_000, ratios: { "node:sqlite": 6 } },
+  "append-batch-256": { figure: 300_000, ratios: { "node:sqlite": 3 } },
   "append-durable": { ratios: { "raw-fdatasync": 0.9, "node:sqlite": 1.3, "bun:sqlite": 1.2 } },
-  "get": { perSecond: 1e6 / 3 },
-  "replay": { perSecond: { deno: 1_000_000, bun: 1_500_000 } },
-  "scan": { perSecond: 4_000_000 },
-  "open-frames": { perSecond: 1_000_000 / 2.5 },
-  "verify": { perSecond: 400_000 },
+  "get": { figure: 1e6 / 3 },
+  "replay": { figure: { deno: 1_000_000, bun: 1_500_000 } },
+  "scan": { figure: 4_000_000 },
+  "open-index": { figure: 100, events: MILLION },
+  "open-footers": { figure: 600, events: MILLION },
+  "open-frames": { figure: 2_500, events: MILLION },
+  "verify": { figure: 400_000 },
+  "memory-1000": { figure: 110, events: MILLION },
 };
 
-const HEADINGS = ["workload", "who", "events/s", "p50 µs", "p99 µs", "B/event", "ratio", "target"];
-/** Columns of text; the others hold numbers, which line up on the right. */
-const TEXT_COLUMNS: ReadonlySet<number> = new Set([0, 1, 7]);
+/** The tables of one runtime, and who was missing. */
+export function formatRun(run: BenchRun): string {
+  const parts = [formatRace(run), formatGrowth(run)];
+  if (run.missing.length > 0) {
+    parts.push(run.missing.map(({ name, reason }) => `Without ${name}: ${reason}`).join("\n"));
+  }
+  return parts.join("\n\n");
+}
 
-/**
- * The table of one runtime.
- *
- * @param missing peers that could not take part, by workload.
- */
-export function formatTable(
-  results: readonly BenchResult[],
-  missing: ReadonlyMap<string, readonly string[]> = new Map(),
-): string {
-  const lines = [HEADINGS];
-  for (const result of results) {
-    const { workload, perSecond, p50us, p99us, bytesPerEvent, peers } = result;
-    const target = absoluteTarget(result);
+const RACE_HEADINGS = ["workload", "who", "figure", "±", "p50 µs", "p99 µs", "B/event", "ratio"];
+
+function formatRace({ runtime, rows }: BenchRun): string {
+  const lines: string[][] = [[...RACE_HEADINGS, "target"]];
+  for (const row of rows) {
+    const { workload, unit, batpak, peers } = row;
+    const { figure, events, ratios } = TARGETS[workload] ?? {};
+    if (batpak === undefined) {
+      lines.push([workload, "batpak", "not available", "", "", "", "", "", row.unavailable ?? ""]);
+      continue;
+    }
+    const wanted = typeof figure === "object" ? figure[runtime] : figure;
     lines.push([
       workload,
       "batpak",
-      whole(perSecond),
-      tenths(p50us),
-      tenths(p99us),
-      tenths(bytesPerEvent),
+      formatFigure(unit, batpak.median),
+      formatSpread(batpak),
+      tenths(row.p50us),
+      tenths(row.p99us),
+      tenths(row.bytesPerEvent),
       "",
-      target === undefined ? "" : verdict(perSecond, target, `${whole(target)}/s here`),
+      wanted === undefined || events !== undefined ? "" : verdict(row, batpak.median, wanted),
     ]);
-    for (const [name, peerRate] of Object.entries(peers)) {
-      const ratio = perSecond / peerRate;
-      const wanted = TARGETS[workload]?.ratios?.[name];
+    for (const { name, figure, ratio } of peers) {
+      const wanted = ratios?.[name];
       lines.push([
         "",
         name,
-        whole(peerRate),
+        formatFigure(unit, figure.median),
+        formatSpread(figure),
         "",
         "",
         "",
         formatRatio(ratio),
-        wanted === undefined ? "" : verdict(ratio, wanted, `${wanted} ×`),
+        wanted === undefined ? "" : `${mark(ratio >= wanted)} ≥ ${wanted} ×`,
       ]);
     }
-    for (const name of missing.get(workload) ?? []) {
-      lines.push(["", name, "missing", "", "", "", "", ""]);
+    for (const { name, reason } of row.absent) {
+      lines.push(["", name, "absent", "", "", "", "", "", reason]);
     }
   }
-  return align(lines);
+  return align(lines, new Set([0, 1, RACE_HEADINGS.length]));
 }
 
-/** Peers that should have taken part in a row and did not. */
-export function missingPeers(result: BenchResult, expected: readonly string[]): string[] {
-  return expected.filter((name) => !(name in result.peers));
+function formatGrowth({ rows }: BenchRun): string {
+  const grown = rows.filter(({ growth }) => growth.length > 0);
+  if (grown.length === 0) return "";
+  const lines: string[][] = [["workload", "events", "figure", "±", "exponent", "target"]];
+  for (const row of grown) {
+    const { figure: wanted, events: wantedAt } = TARGETS[row.workload] ?? {};
+    row.growth.forEach(({ events, figure }, i) => {
+      lines.push([
+        i === 0 ? row.workload : "",
+        formatWhole(events),
+        formatFigure(row.unit, figure.median),
+        formatSpread(figure),
+        i === row.growth.length - 1 ? formatExponent(row.exponent) : "",
+        typeof wanted === "number" && events === wantedAt
+          ? verdict(row, figure.median, wanted)
+          : "",
+      ]);
+    });
+  }
+  return align(lines, new Set([0, 5]));
 }
 
-function absoluteTarget({ workload, runtime }: BenchResult): number | undefined {
-  const target = TARGETS[workload]?.perSecond;
-  return typeof target === "object" ? target[runtime] : target;
+function verdict({ unit }: BenchRow, actual: number, wanted: number): string {
+  return unit === "events/s"
+    ? `${mark(actual >= wanted)} ≥ ${formatFigure(unit, wanted)} here`
+    : `${mark(actual <= wanted)} ≤ ${formatFigure(unit, wanted)} here`;
 }
 
-function verdict(actual: number, wanted: number, text: string): string {
-  return `${actual >= wanted ? "reached" : "missed "} ≥ ${text}`;
-}
-
-function formatRatio(ratio: number): string {
-  return `${
-    ratio >= 10 ? ratio.toFixed(0) : ratio >= 0.1 ? ratio.toFixed(2) : ratio.toPrecision(1)
-  } ×`;
-}
-
-function whole(value: number): string {
-  return Math.round(value).toLocaleString("en-US");
+function mark(reached: boolean): string {
+  return reached ? "reached" : "missed ";
 }
 
 function tenths(value: number | undefined): string {
   return value === undefined ? "" : value.toFixed(1);
 }
 
-/** Columns two spaces apart. */
-function align(lines: readonly (readonly string[])[]): string {
+/** Columns two spaces apart; numbers line up on the right. */
+function align(lines: readonly (readonly string[])[], textColumns: ReadonlySet<number>): string {
   const widths = lines[0].map((_, column) =>
     Math.max(...lines.map((cells) => cells[column].length))
   );
   return lines.map((cells) =>
     cells.map((cell, column) =>
-      TEXT_COLUMNS.has(column) ? cell.padEnd(widths[column]) : cell.padStart(widths[column])
+      textColumns.has(column) ? cell.padEnd(widths[column]) : cell.padStart(widths[column])
     ).join("  ").trimEnd()
   ).join("\n");
 }

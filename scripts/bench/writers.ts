@@ -5,12 +5,13 @@
  *
  * @module
  */
+import { rmSync } from "node:fs";
 import { type BatchItem, Store, type StoreOptions } from "../../mod.ts";
 import { formatId, IdGenerator } from "../../store/ids.ts";
 import { runtime } from "../../platform/runtime.ts";
-import { type EventRow, EventTable, type SqliteDriver, type Synchronous } from "./event_table.ts";
 import type { Contestant } from "./measure.ts";
 import { clockOf, entityOf, ORDER_PLACED, orderOf, SCOPE } from "./orders.ts";
+import type { Answer, EventRow, Peer, PeerTable } from "./peer.ts";
 import { type Frames, RawFile } from "./raw_file.ts";
 
 /** Events of a batch, as the names of the workloads say. */
@@ -23,7 +24,7 @@ export interface Subject extends Contestant {
   /** What an event takes on disk, when there is a number. */
   bytesPerEvent?(): number;
   /** Lets go of files. */
-  close(): void;
+  close(): Answer<void>;
 }
 
 /** What a writer does: single appends in slices of so many events, durable ones, or batches. */
@@ -39,6 +40,8 @@ export class JournalWriter implements Subject {
   readonly #store: Store;
   readonly #eventsPerSlice: number;
   #next = 0;
+  /** Where the slice ends; a batch does not go past it. */
+  #sliceEnd = Infinity;
 
   /** Begins a journal in `dir`; with `storeOptions` other than the defaults only to compare. */
   constructor(dir: string, options: WriterOptions, storeOptions?: StoreOptions) {
@@ -52,9 +55,10 @@ export class JournalWriter implements Subject {
   }
 
   slice(): number {
-    const start = this.#next;
-    while (this.#next - start < this.#eventsPerSlice) this.call();
-    return this.#next - start;
+    this.#sliceEnd = this.#next + this.#eventsPerSlice;
+    while (this.#next < this.#sliceEnd) this.call();
+    this.#sliceEnd = Infinity;
+    return this.#eventsPerSlice;
   }
 
   rest(): void {
@@ -83,79 +87,146 @@ export class JournalWriter implements Subject {
   }
 
   #appendBatch(): void {
-    this.#store.appendBatch(makeBatch(this.#next));
-    this.#next += BATCH_EVENTS;
+    const count = Math.min(BATCH_EVENTS, this.#sliceEnd - this.#next);
+    this.#store.appendBatch(makeBatch(this.#next, count));
+    this.#next += count;
   }
 }
 
 /** Builds the batch that starts with order `start`. */
-export function makeBatch(start: number): BatchItem[] {
+export function makeBatch(start: number, count: number = BATCH_EVENTS): BatchItem[] {
   const items: BatchItem[] = [];
-  for (let n = start; n < start + BATCH_EVENTS; n++) {
+  for (let n = start; n < start + count; n++) {
     items.push({ entity: entityOf(n), scope: SCOPE, kind: ORDER_PLACED, payload: orderOf(n) });
   }
   return items;
 }
 
-/** Writes to a table in SQLite. */
-export class TableWriter implements Subject {
-  readonly name: string;
-  readonly call: () => void;
-  readonly #table: EventTable;
-  readonly #eventsPerSlice: number;
-  readonly #ids = new IdGenerator(runtime.entropy);
-  readonly #idBytes = new Uint8Array(16);
-  #next = 0;
+/** Writes a whole journal in every slice, from the first event on: what so many events cost. */
+export class JournalGrower implements Subject {
+  readonly name = "batpak";
+  readonly #path: () => string;
+  readonly #options: WriterOptions;
+  readonly #storeOptions: StoreOptions;
+  #current: { readonly dir: string; readonly writer: JournalWriter } | undefined;
 
-  /** Begins a table in the database at `path`. */
-  constructor(driver: SqliteDriver, path: string, options: WriterOptions) {
-    this.name = driver.name;
-    const synchronous: Synchronous = options.mode === "durable" ? "FULL" : "NORMAL";
-    this.#table = new EventTable(driver, path, synchronous);
-    this.#eventsPerSlice = options.eventsPerSlice;
-    this.call = options.mode === "batch" ? () => this.#insertBatch() : () => this.#insert();
+  /** @param path a directory that is not there yet, anew in every call. */
+  constructor(path: () => string, options: WriterOptions, storeOptions: StoreOptions) {
+    this.#path = path;
+    this.#options = options;
+    this.#storeOptions = storeOptions;
+  }
+
+  ready(): void {
+    const dir = this.#path();
+    this.#current = { dir, writer: new JournalWriter(dir, this.#options, this.#storeOptions) };
   }
 
   slice(): number {
-    const start = this.#next;
-    while (this.#next - start < this.#eventsPerSlice) this.call();
-    return this.#next - start;
+    return this.#current!.writer.slice();
+  }
+
+  rest(): void {
+    this.close();
+  }
+
+  close(): void {
+    if (this.#current === undefined) return;
+    const { dir, writer } = this.#current;
+    this.#current = undefined;
+    writer.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Makes the rows that peers store, one order after the other. */
+export class RowMaker {
+  /** The ids of every so many orders, beginning with the first. */
+  readonly sampledIds: string[] = [];
+  readonly #sampleStep: number;
+  readonly #generator = new IdGenerator(runtime.entropy);
+  readonly #idBytes = new Uint8Array(16);
+  #next = 0;
+
+  /** @param sampleStep keep the id of every order whose number divides by this; of none by default. */
+  constructor(sampleStep = Infinity) {
+    this.#sampleStep = sampleStep;
+  }
+
+  /** The row of the next order. */
+  next(): EventRow {
+    const n = this.#next++;
+    const ts = Math.floor(runtime.clock.nowUs());
+    // Ids in order of time, like the journal's: random ones would scatter over the index.
+    this.#generator.fill(this.#idBytes, 0, ts);
+    const id = formatId(this.#idBytes);
+    if (n % this.#sampleStep === 0) this.sampledIds.push(id);
+    return {
+      seq: n + 1,
+      id,
+      entity: entityOf(n),
+      scope: SCOPE,
+      kind: ORDER_PLACED,
+      clock: clockOf(n),
+      ts,
+      order: orderOf(n),
+    };
+  }
+}
+
+/** Writes to a peer. */
+export class PeerWriter implements Subject {
+  readonly name: string;
+  readonly #peer: Peer;
+  readonly #table: PeerTable;
+  readonly #rows: RowMaker;
+  readonly #eventsPerSlice: number;
+  /** Events of a transaction. */
+  readonly #unit: number;
+
+  /** @param table an empty one. */
+  constructor(
+    peer: Peer,
+    table: PeerTable,
+    options: WriterOptions,
+    rows: RowMaker = new RowMaker(),
+  ) {
+    this.name = peer.name;
+    this.#peer = peer;
+    this.#table = table;
+    this.#rows = rows;
+    this.#eventsPerSlice = Math.ceil(options.eventsPerSlice / (peer.shareOfSlice ?? 1));
+    this.#unit = options.mode === "batch" ? BATCH_EVENTS : 1;
+  }
+
+  slice(): Answer<number> {
+    return this.#peer.isAsync ? this.#sliceLater() : this.#sliceNow();
   }
 
   rest(): void {
     this.#table.settle();
   }
 
-  close(): void {
-    this.#table.close();
+  close(): Answer<void> {
+    return this.#table.close();
   }
 
-  #insert(): void {
-    const n = this.#next++;
-    const ts = Math.floor(runtime.clock.nowUs());
-    // Ids in order of time, like the journal's: random ones would scatter over the index.
-    this.#ids.fill(this.#idBytes, 0, ts);
-    this.#table.insert(rowOf(n, formatId(this.#idBytes), ts));
+  #sliceNow(): number {
+    for (let left = this.#eventsPerSlice; left > 0; left -= this.#unit) this.#write(left);
+    return this.#eventsPerSlice;
   }
 
-  #insertBatch(): void {
-    this.#table.transact(() => {
-      for (let i = 0; i < BATCH_EVENTS; i++) this.#insert();
-    });
+  async #sliceLater(): Promise<number> {
+    for (let left = this.#eventsPerSlice; left > 0; left -= this.#unit) await this.#write(left);
+    return this.#eventsPerSlice;
   }
-}
 
-/** The row of order `n`. */
-export function rowOf(n: number, id: string, ts: number): EventRow {
-  return {
-    id,
-    entity: entityOf(n),
-    scope: SCOPE,
-    kind: ORDER_PLACED,
-    clock: clockOf(n),
-    ts,
-    payload: JSON.stringify(orderOf(n)),
-  };
+  #write(left: number): Answer<void> {
+    if (this.#unit === 1) return this.#table.insert(this.#rows.next());
+    const rows: EventRow[] = [];
+    for (let i = Math.min(this.#unit, left); i > 0; i--) rows.push(this.#rows.next());
+    return this.#table.insertBatch(rows);
+  }
 }
 
 /** Writes frames with a bare loop. */
