@@ -36,6 +36,16 @@ export function isJournal(dir: string): boolean {
   return true;
 }
 
+/**
+ * Opens a journal for writing that has to be there.
+ *
+ * @throws {CommandError} when there is none; no directory is made.
+ */
+export function openExisting(dir: string, output: Output): Store {
+  openForReading(dir).close();
+  return openForWriting(dir, output);
+}
+
 /** Opens a journal for writing, begins one when there is none, and says what else it did. */
 export function openForWriting(dir: string, output: Output, options: StoreOptions = {}): Store {
   const store = Store.open(dir, {

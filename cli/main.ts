@@ -12,11 +12,13 @@
  */
 import { Command, CommanderError } from "commander";
 import { addAppendCommand } from "./append.ts";
+import { addCompactCommand } from "./compact.ts";
 import { addBackupCommand, addForkCommand, addSnapshotCommand } from "./copy.ts";
 import { errorsIn, ExitCode, exitCodeOf, usageError } from "./errors.ts";
 import { exit, type Host, OutputClosedError, processHost } from "./host.ts";
 import { addImportCommand } from "./import.ts";
 import { Output } from "./output.ts";
+import { addPruneCommand } from "./prune.ts";
 import { addGetCommand, addQueryCommand, addWalkCommand } from "./read.ts";
 import { addRepairCommand } from "./repair.ts";
 import { addRestoreCommand } from "./restore.ts";
@@ -93,6 +95,8 @@ function newProgram(session: Session): Command {
   addVerifyCommand(program, session);
   addRepairCommand(program, session);
   addStatsCommand(program, session);
+  addCompactCommand(program, session);
+  addPruneCommand(program, session);
   addSnapshotCommand(program, session);
   addForkCommand(program, session);
   addBackupCommand(program, session);

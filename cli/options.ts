@@ -72,6 +72,42 @@ export function regionOf({ entity, scope, kind, category, lane, tag }: RegionFla
   return Region.from({ entity, scope, kind, category, lane, tags: tag });
 }
 
+/** Reads a duration such as `90s`, `12h` or `30d`, as microseconds. */
+export function durationOf(text: string): number {
+  const match = /^(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d|w)$/.exec(text);
+  const unit = DURATION_UNITS.get(match?.[2] ?? "");
+  if (match === null || unit === undefined) {
+    throw new InvalidArgumentError("Give a number and a unit: ms, s, m, h, d or w, as in 30d.");
+  }
+  return Math.round(Number(match[1]) * unit);
+}
+
+/** Reads a size such as `5000`, `100kB` or `2GB`, as bytes. */
+export function sizeOf(text: string): number {
+  const match = /^(\d{1,15})(kB|MB|GB|TB)?$/.exec(text);
+  const size = match === null ? NaN : Number(match[1]) * (SIZE_UNITS.get(match[2] ?? "") ?? 1);
+  if (!Number.isSafeInteger(size)) {
+    throw new InvalidArgumentError("Give a number of bytes, or of kB, MB, GB or TB, as in 100MB.");
+  }
+  return size;
+}
+
+const SECOND_US = 1_000_000;
+const DURATION_UNITS: ReadonlyMap<string, number> = new Map([
+  ["ms", 1000],
+  ["s", SECOND_US],
+  ["m", 60 * SECOND_US],
+  ["h", 3_600 * SECOND_US],
+  ["d", 86_400 * SECOND_US],
+  ["w", 604_800 * SECOND_US],
+]);
+const SIZE_UNITS: ReadonlyMap<string, number> = new Map([
+  ["kB", 1e3],
+  ["MB", 1e6],
+  ["GB", 1e9],
+  ["TB", 1e12],
+]);
+
 /** Reads a whole number of `min` to `max`. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
   return (text) => {

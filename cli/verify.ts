@@ -4,7 +4,7 @@
  * @module
  */
 import type { Command } from "commander";
-import { type Finding, verifyJournal, type VerifyReport } from "../mod.ts";
+import { type Finding, type FindingType, verifyJournal, type VerifyReport } from "../mod.ts";
 import { ExitCode } from "./errors.ts";
 import type { Host } from "./host.ts";
 import { asCommandError } from "./journal.ts";
@@ -64,9 +64,12 @@ function verify(host: Host, dir: string): VerifyReport {
 function isUndecided({ intact, findings, findingCount }: VerifyReport): boolean {
   return !intact && findings.length === findingCount &&
     findings.every((finding) =>
-      finding.type === "future" || finding.type === "tail" || isUnreadable(finding)
+      finding.type === "future" || HARMLESS.has(finding.type) || isUnreadable(finding)
     );
 }
+
+/** What opening deals with, and loses nothing. */
+const HARMLESS: ReadonlySet<FindingType> = new Set(["tail", "unusable", "leftover"]);
 
 /** The system refused to read the file, which says nothing about its bytes. */
 function isUnreadable({ type, reason }: Finding): boolean {
@@ -83,10 +86,13 @@ function describeFinding({ file, offset, type, reason, globalSequence }: Finding
 
 /** The last line for people. */
 export function describeReport(report: VerifyReport): string {
-  const { intact, events, segments, chains, bytes, erased, findings, findingCount } = report;
+  const { intact, events, segments, chains, bytes, findings, findingCount } = report;
+  const { erased, retired, pruned } = report;
   const read = `${plural(events, "event")} in ${plural(segments, "segment")} and ` +
     `${plural(chains, "chain")}, ${formatBytes(bytes)}` +
-    (erased === 0 ? "" : `, ${formatCount(erased)} erased`);
+    (erased === 0 ? "" : `, ${formatCount(erased)} erased`) +
+    (retired === 0 ? "" : `, ${formatCount(retired)} of them retired`) +
+    (pruned === 0 ? "" : `; ${formatCount(pruned)} before them pruned`);
   if (isUndecided(report)) {
     const unreadable = findings.filter(isUnreadable).length;
     const future = findings.filter(({ type }) => type === "future").length;
@@ -99,7 +105,8 @@ export function describeReport(report: VerifyReport): string {
     return `No damage found, but ${reasons.join(", and ")}. Read ${read}`;
   }
   if (!intact) return `DAMAGED: ${plural(findingCount, "finding")}. Read ${read}`;
-  return findingCount === 0
-    ? `Intact: ${read}`
-    : `Intact but for its end, which the next open for writing repairs: ${read}`;
+  if (findingCount === 0) return `Intact: ${read}`;
+  return findings.every(({ type }) => type === "tail")
+    ? `Intact but for its end, which the next open for writing repairs: ${read}`
+    : `Intact, with ${plural(findingCount, "finding")} that lose nothing: ${read}`;
 }
