@@ -150,8 +150,6 @@ export class JournalLoader {
   scannedSize = 0;
   /** A last segment without a whole header. It holds no event. */
   stub: { readonly id: number; readonly path: string } | undefined;
-  /** Header of the segment being read. */
-  header: SegmentHeader | undefined;
   /** Footers used, the events they gave, and how long that took. */
   footerCount = 0;
   footerEntries = 0;
@@ -204,7 +202,6 @@ export class JournalLoader {
       if (fileSize < known.end) return `segment ${known.id} ends before it`;
       const segment = this.#enter(opened, known.firstRow);
       segment.end = known.end;
-      if (waiting.length > 0) segment.fileSize = fileSize;
     }
     if (this.storeId === undefined || !bytesEqual(this.storeId, saved.storeId)) {
       return "it belongs to another journal";
@@ -319,26 +316,21 @@ export class JournalLoader {
   }
 
   /**
-   * Whether a writer has replaced or removed segments that were read here.
-   *
-   * @param thorough looks at the header of each; without it, at their sizes, which nearly always tell.
+   * Whether a writer has replaced or removed segments that were read here. Sizes do not tell: what is
+   * retired has the size of what is erased. So this looks at every header, some 10 µs each.
    */
-  isLayoutChanged(thorough: boolean): boolean {
+  isLayoutChanged(): boolean {
     const { fs, index, log } = this.#options;
     for (const segment of log.segments) {
-      // One that has no event yet may have been taken back, which is no such change.
-      if (segment.firstRow === index.count) continue;
-      const info = fs.stat(segment.path);
-      if (info === undefined) return true;
-      // Nobody knows yet what size an active one will have, and it cannot have been replaced.
-      if (!thorough && (segment.fileSize === undefined || segment.fileSize === info.size)) continue;
+      // One that has no event yet may have been taken back, which is no such change: `load` sees to it.
+      if (segment.firstRow === index.count && log.segments.length > 1) continue;
+      if (fs.stat(segment.path) === undefined) return true;
       const file = fs.open(segment.path, "read");
       try {
         if (!isHeaderOf(segment, file)) return true;
       } finally {
         file.close();
       }
-      if (segment.fileSize !== undefined) segment.fileSize = info.size;
     }
     return false;
   }
@@ -394,19 +386,15 @@ export class JournalLoader {
   }
 
   /**
-   * A writer that cannot go on with a new segment takes it back. A reader that had already gone over to
-   * it goes back too, or it would miss what is still appended to the old one.
+   * A writer that cannot go on with a new segment takes it back, or has compacted it since. A reader that
+   * had already gone over to it goes back, and looks for itself what comes next.
    */
   #leaveWithdrawnSegment(): void {
     const { fs, index, log } = this.#options;
     const segment = log.segments.at(-1);
     if (segment === undefined || segment.firstRow < index.count || log.segments.length < 2) return;
-    const decoded = fs.stat(segment.path) === undefined
-      ? undefined
-      : this.#readHeader(segment.path).decoded;
-    const isSame = decoded?.type === "header" && this.header !== undefined &&
-      decoded.header.createdNs === this.header.createdNs &&
-      decoded.header.previousSize === this.header.previousSize;
+    const isSame = fs.stat(segment.path) !== undefined &&
+      this.#readHeader(segment.path).headerCrc === segment.headerCrc;
     if (!isSame) log.segments.pop();
   }
 
@@ -515,7 +503,6 @@ export class JournalLoader {
         reason: `the segment begins at sequence ${header.firstSequence}, and ${expected} is next`,
       });
     }
-    this.header = header;
     const segment: Segment = {
       id,
       path,
@@ -613,7 +600,6 @@ export class JournalLoader {
             : "the sealed segment has no frame here",
         );
       }
-      if (sealedEnd !== undefined) segment.fileSize = fileSize;
       return {
         result: result === "end" && this.#group.length > 0 ? "incomplete group" : result,
         offset: scanner.offset,

@@ -46,8 +46,6 @@ export interface Segment {
   end: number;
   /** Only of a segment that compaction made. */
   readonly merge?: MergeFacts;
-  /** Size of the file, when the segment was sealed as it was read. */
-  fileSize?: number;
 }
 
 /** The last of the ids that a segment stands for. */
