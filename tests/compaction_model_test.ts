@@ -91,11 +91,10 @@ function command(name: string, run: Command["run"], plan?: unknown): Command {
   return { [fc.toStringMethod]: () => `${name}(${JSON.stringify(plan) ?? ""})`, run };
 }
 
-function takeIn(model: Model, store: Store, keys: readonly (string | undefined)[] = []): void {
+/** Takes in what was appended without a word about each. */
+function takeIn(model: Model, store: Store): void {
   const { nextSequence } = store.stats();
-  for (let sequence = model.events.length, i = 0; sequence < nextSequence; sequence++, i++) {
-    model.add(store.at(sequence)!, keys[i]);
-  }
+  while (model.events.length < nextSequence) model.add(store.at(model.events.length)!);
 }
 
 function assertSame(model: Model, store: Store | ReadOnlyStore): void {
