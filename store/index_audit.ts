@@ -8,9 +8,9 @@
  * @module
  */
 
-import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
 import { EventIndex } from "./event_index.ts";
-import { HASH_SIZE } from "./hash.ts";
+import { bytesEqual, HASH_SIZE } from "./hash.ts";
 import {
   decodeIndexFile,
   encodeIndexFile,
@@ -19,7 +19,7 @@ import {
   type SavedSegment,
 } from "./index_file.ts";
 import { readFooter } from "./recovery.ts";
-import { encodeFooter, footerProblem } from "./segment_footer.ts";
+import { decodeFooter, encodeFooter, footerProblem, isOfFrames } from "./segment_footer.ts";
 
 /** What an index turned out to be. */
 export interface IndexFinding {
@@ -36,6 +36,8 @@ export class IndexAudit {
   readonly #segments: (SavedSegment & { end: number })[] = [];
   readonly #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
   #lastTimestampUs = 0;
+  /** What it was when the current segment began. */
+  #lastTimestampUsBefore = 0;
   #storeId: Uint8Array | undefined;
   #firstSequence = 0;
   #bytes: Uint8Array<ArrayBuffer> | undefined;
@@ -64,6 +66,7 @@ export class IndexAudit {
   /** Begins a segment, in order. */
   enter(segment: Omit<SavedSegment, "firstRow" | "end">, storeId: Uint8Array): void {
     this.#storeId = storeId;
+    this.#lastTimestampUsBefore = this.#lastTimestampUs;
     const { id, framesStart, stamp } = segment;
     this.#segments.push({ id, framesStart, stamp, firstRow: this.#index.count, end: framesStart });
   }
@@ -99,42 +102,64 @@ export class IndexAudit {
       segments: this.#segments,
     }, this.#index);
     if (partsEqual(expected, this.#bytes)) return undefined;
+    // What opening leaves aside gives no wrong answer.
     const isForeign = saved.segments.some((segment, i) =>
       segment.stamp !== this.#segments[i]?.stamp
     );
-    return isForeign
-      ? { type: "unusable", reason: "it is of other segments" }
-      : { type: "index", reason: "it does not say what the frames say: remove it" };
+    if (isForeign) return { type: "unusable", reason: "it is of other segments" };
+    if (!bytesEqual(saved.lastHash, this.#lastHash)) {
+      return { type: "unusable", reason: OTHER_STATE };
+    }
+    return { type: "index", reason: "it does not say what the frames say: remove it" };
   }
 
   /** Compares the footer behind the frames of the current segment, which end at `end`. */
   compareFooter(file: StoreFile, end: number, fileSize: number): IndexFinding | undefined {
     const segment = this.#segments[this.#segments.length - 1];
-    const bytes = readFooter(file, end, fileSize);
+    let bytes: ReturnType<typeof readFooter>;
+    try {
+      bytes = readFooter(file, end, fileSize);
+    } catch (error) {
+      if (error instanceof IoFault) return { type: "unusable", reason: error.message };
+      throw error;
+    }
     if (typeof bytes === "string") return { type: "unusable", reason: bytes };
     const problem = footerProblem(bytes);
     if (problem !== undefined) return { type: "unusable", reason: problem };
-    if (segment.firstRow === this.#index.count) {
-      return { type: "unusable", reason: "it stands behind no frame" };
-    }
+    const count = this.#index.count - segment.firstRow;
+    if (count === 0) return { type: "unusable", reason: "it stands behind no frame" };
+    const firstSequence = this.#firstSequence + segment.firstRow;
     const expected = encodeFooter(this.#index, {
       start: segment.firstRow,
       end: this.#index.count,
-      firstSequence: this.#firstSequence + segment.firstRow,
+      firstSequence,
       framesEnd: end,
       lastTimestampUs: this.#lastTimestampUs,
       lastHash: this.#lastHash,
     });
     if (partsEqual([expected], bytes)) return undefined;
-    return { type: "index", reason: "it does not say what the frames say" };
+    const decoded = decodeFooter(bytes);
+    if (decoded.type === "unusable") return decoded;
+    const place = {
+      firstSequence,
+      count,
+      framesEnd: end,
+      lastHash: this.#lastHash,
+      lastTimestampUsBefore: this.#lastTimestampUsBefore,
+    };
+    return isOfFrames(decoded.columns, place)
+      ? { type: "index", reason: "it does not say what the frames say" }
+      : { type: "unusable", reason: "it is of other frames" };
   }
 
   /** Says that an index file was never met on the way: it is of a state that is not this one. */
   finish(): IndexFinding | undefined {
     if (this.#saved === undefined || this.#compared) return undefined;
-    return { type: "unusable", reason: "it is of another state of the journal" };
+    return { type: "unusable", reason: OTHER_STATE };
   }
 }
+
+const OTHER_STATE = "it is of another state of the journal";
 
 function partsEqual(parts: readonly Uint8Array[], bytes: Uint8Array | undefined): boolean {
   if (bytes === undefined) return false;

@@ -19,7 +19,7 @@
 
 import { crc32 } from "../platform/checksum.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
 import type { EventIndex } from "./event_index.ts";
@@ -53,7 +53,13 @@ import {
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
-import { decodeFooter, FOOTER_HEADER_SIZE, footerProblem, footerSizeOf } from "./segment_footer.ts";
+import {
+  decodeFooter,
+  FOOTER_HEADER_SIZE,
+  footerProblem,
+  footerSizeOf,
+  isOfFrames,
+} from "./segment_footer.ts";
 import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
 import { type Segment, segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
@@ -180,6 +186,9 @@ export class JournalLoader {
     } catch (error) {
       if (error instanceof CorruptionError) return `the last event it knew is not there`;
       throw error;
+    } finally {
+      // The journal may still be refused, and nobody would close them then.
+      log.closeFiles();
     }
   }
 
@@ -484,18 +493,27 @@ export class JournalLoader {
   ): string | undefined {
     const { index } = this.#options;
     const end = next.previousSize;
-    const bytes = readFooter(file, end, fileSize);
+    let bytes: ReturnType<typeof readFooter>;
+    try {
+      bytes = readFooter(file, end, fileSize);
+    } catch (error) {
+      // Bytes that nobody needs are no reason to refuse the journal.
+      if (error instanceof IoFault) return error.message;
+      throw error;
+    }
     if (typeof bytes === "string") return bytes;
     const decoded = decodeFooter(bytes);
     if (decoded.type === "unusable") return decoded.reason;
     const { columns } = decoded;
     const first = this.firstSequence + index.count;
-    if (
-      columns.firstSequence !== first || columns.framesEnd !== end ||
-      first + columns.count !== next.firstSequence ||
-      columns.lastTimestampUs < this.lastTimestampUs ||
-      !bytesEqual(columns.lastHash, next.previousHash)
-    ) return "it is of other frames";
+    const place = {
+      firstSequence: first,
+      count: next.firstSequence - first,
+      framesEnd: end,
+      lastHash: next.previousHash,
+      lastTimestampUsBefore: this.lastTimestampUs,
+    };
+    if (!isOfFrames(columns, place)) return "it is of other frames";
     const problem = index.addSegment(columns, segment.framesStart);
     if (problem === undefined) this.lastTimestampUs = columns.lastTimestampUs;
     return problem;
