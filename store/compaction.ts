@@ -157,8 +157,9 @@ export interface CompactionEvidence {
   readonly schemaVersion: 1;
   /** Hash of what was to be done, in hex: equal for equal inputs. */
   readonly compactionId: string;
-  /** The lowest and highest ids among the sealed segments; `null` without one. */
+  /** The lowest id among the sealed segments; `null` without one. */
   readonly inputSegmentIdLow: number | null;
+  /** The highest id among them; `null` without one. */
   readonly inputSegmentIdHigh: number | null;
   /** What it was for. */
   readonly strategy: CompactionStrategy["type"];

@@ -385,27 +385,37 @@ export class EventIndex {
   }
 
   #problemOf(columns: SegmentColumns, framesStart: number): string | undefined {
-    const { count, chainEntity, chainLane, tagArena, tags } = columns;
+    const { count, chainEntity, chainLane, entities, tagArena, tags } = columns;
     const clocks = new Float64Array(chainEntity.length);
+    const mainChains = new Uint8Array(entities.count);
+    const sideChains = new Set<string>();
     for (let i = 0; i < clocks.length; i++) {
-      const { entities } = columns;
-      if (chainEntity[i] >= entities.count) return "a chain has no entity";
-      const start = entities.startOf(chainEntity[i]);
-      const size = entities.startOf(chainEntity[i] + 1) - start;
+      const local = chainEntity[i];
+      const lane = chainLane[i];
+      if (local >= entities.count) return "a chain has no entity";
+      const isNew = lane === 0
+        ? mainChains[local]++ === 0
+        : sideChains.size < sideChains.add(`${local} ${lane}`).size;
+      if (!isNew) return "a chain is there twice";
+      const start = entities.startOf(local);
+      const size = entities.startOf(local + 1) - start;
       const entity = this.entities.find(entities.arena, start, size);
-      const chain = entity === NAME_UNKNOWN ? -1 : this.findChain(entity, chainLane[i]);
+      const chain = entity === NAME_UNKNOWN ? -1 : this.findChain(entity, lane);
       clocks[i] = this.hasHead(chain) ? this.#chainClock[chain] + 1 : 0;
     }
     let offset = framesStart - 1;
+    let tagWords = 1;
     for (let i = 0; i < count; i++) {
       if (columns.offset[i] <= offset) return "its frames do not follow one another";
       offset = columns.offset[i];
       const chain = columns.chain[i];
       const set = columns.tagSet[i];
+      // Each row has a run of its own, so that all of them together are walked once.
+      if (set !== 0) tagWords += 1 + tagArena[set];
       if (
         chain >= chainEntity.length || columns.scope[i] >= columns.scopes.count ||
         columns.state[i] > STATE_RETIRED ||
-        (set !== 0 && !isTagRun(tagArena, set, tags.count))
+        (set !== 0 && !(tagWords <= tagArena.length && isTagRun(tagArena, set, tags.count)))
       ) return "a row leads nowhere";
       if (columns.clock[i] !== clocks[chain]) return "an event does not follow its chain";
       clocks[chain]++;
@@ -602,21 +612,27 @@ export class EventIndex {
       byTag: PostingLists.restore(image, count),
       byKind: PostingLists.restore(image, count),
     });
-    for (const kind of image.words(image.count(0x10000))) index.#internKind(kind);
+    for (const kind of image.words(image.count(0x10000))) {
+      const isNew = !index.#kindNumbers.has(kind);
+      assertImage(kind <= 0xffff && isNew, "a kind is there twice, or is none");
+      index.#internKind(kind);
+    }
     const tagArenaUsed = image.count(image.rest / 4);
     assertImage(tagArenaUsed > 0, "there is no tag arena");
     index.#tagArena = image.words(tagArenaUsed);
     index.#tagArenaUsed = tagArenaUsed;
     index.#restoreChains(image, count);
+    let tagWords = 1;
     for (let first = 0; first < count; first += CHUNK_ROWS) {
       const rows = Math.min(CHUNK_ROWS, count - first);
       const capacity = rows === CHUNK_ROWS ? CHUNK_ROWS : savedCapacity(rows);
       const { buffer, byteOffset } = image.bytes(capacity * ROW_SIZE);
       const chunk = new Chunk(capacity, buffer, byteOffset);
-      index.#checkChunk(chunk, first, rows);
-      // A chunk that will grow needs room of its own: all there can be, behind the first.
+      tagWords = index.#checkChunk(chunk, first, rows, tagWords);
+      // A chunk that will grow needs room of its own: all there can be, behind the first. It begins
+      // with nothing but its rows, whatever stands behind them in the image.
       index.#chunks.push(
-        capacity === CHUNK_ROWS
+        rows === CHUNK_ROWS
           ? chunk
           : chunk.resized(first > 0 ? CHUNK_ROWS : capacityFor(rows), rows),
       );
@@ -663,20 +679,28 @@ export class EventIndex {
     }
   }
 
-  #checkChunk(chunk: Chunk, first: number, rows: number): void {
+  /** Checks the rows of a chunk of an image. Returns how many words of the tag arena they account for. */
+  #checkChunk(chunk: Chunk, first: number, rows: number, tagWordsBefore: number): number {
     const chains = this.#chainCount;
     const scopes = this.scopes.count;
-    const tagEnd = this.#tagArenaUsed;
+    const tags = this.tags.count;
+    const arena = this.#tagArena;
+    let tagWords = tagWordsBefore;
     let sound = true;
     for (let i = 0; i < rows; i++) {
       const row = first + i;
       const set = chunk.tagSet[i];
       sound = sound && chunk.chain[i] < chains && chunk.scope[i] < scopes &&
-        chunk.previous[i] <= row && chunk.cause[i] <= row && chunk.state[i] <= STATE_RETIRED &&
-        (set === 0 || (set < tagEnd && set + this.#tagArena[set] < tagEnd));
+        chunk.previous[i] <= row && chunk.cause[i] <= row && chunk.state[i] <= STATE_RETIRED;
+      if (set !== 0 && sound) {
+        // Each row has a run of its own, so that all of them together are walked once.
+        tagWords += 1 + arena[set];
+        sound = tagWords <= arena.length && isTagRun(arena, set, tags);
+      }
       if (chunk.state[i] === STATE_RETIRED) this.#retiredCount++;
     }
     assertImage(sound, "a row leads nowhere");
+    return tagWords;
   }
 
   /** Bytes of memory in the typed arrays. */
@@ -815,6 +839,7 @@ export class EventIndex {
 
 const NO_TAGS = new Uint32Array(0);
 
+/** Whether a run of tags lies in the arena and names tags that there are. */
 function isTagRun(arena: Uint32Array, start: number, tagCount: number): boolean {
   const count = arena[start];
   if (!(start + count < arena.length)) return false;

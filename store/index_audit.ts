@@ -9,12 +9,12 @@
  */
 
 import { crc32 } from "../platform/checksum.ts";
-import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
 import type { BaseChain, BaseFacts } from "./base_record.ts";
 import { writeU32 } from "./bytes.ts";
 import { EventIndex, STATE_ERASED, STATE_RETIRED } from "./event_index.ts";
 import type { Erasure } from "./frame.ts";
-import { HASH_SIZE } from "./hash.ts";
+import { bytesEqual, HASH_SIZE } from "./hash.ts";
 import {
   decodeIndexFile,
   encodeIndexFile,
@@ -23,7 +23,7 @@ import {
   type SavedSegment,
 } from "./index_file.ts";
 import { readFooter } from "./recovery.ts";
-import { decodeFooter, encodeFooter, footerProblem } from "./segment_footer.ts";
+import { decodeFooter, encodeFooter, footerProblem, isOfFrames } from "./segment_footer.ts";
 
 /** What an index turned out to be. */
 export interface IndexFinding {
@@ -40,6 +40,8 @@ export class IndexAudit {
   readonly #segments: (SavedSegment & { end: number })[] = [];
   readonly #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
   #lastTimestampUs = 0;
+  /** What it was when the current segment began. */
+  #lastTimestampUsBefore = 0;
   #storeId: Uint8Array | undefined;
   #firstSequence = 0;
   #bytes: Uint8Array<ArrayBuffer> | undefined;
@@ -79,6 +81,7 @@ export class IndexAudit {
   /** Begins a segment, in order. */
   enter(segment: Omit<SavedSegment, "firstRow" | "end">, storeId: Uint8Array): void {
     this.#storeId = storeId;
+    this.#lastTimestampUsBefore = this.#lastTimestampUs;
     const { id, framesStart, headerCrc } = segment;
     this.#segments.push({
       id,
@@ -127,41 +130,61 @@ export class IndexAudit {
       segments: this.#segments,
     }, this.#index);
     if (partsEqual(expected, this.#bytes)) return undefined;
+    // What opening leaves aside gives no wrong answer.
     const isForeign = saved.segments.some((segment, i) =>
       segment.headerCrc !== this.#segments[i]?.headerCrc
     );
-    return isForeign
-      ? { type: "unusable", reason: "it is of other segments" }
-      : { type: "index", reason: "it does not say what the frames say: remove it" };
+    if (isForeign) return { type: "unusable", reason: "it is of other segments" };
+    if (!bytesEqual(saved.lastHash, this.#lastHash)) {
+      return { type: "unusable", reason: OTHER_STATE };
+    }
+    return { type: "index", reason: "it does not say what the frames say: remove it" };
   }
 
   /** Compares the footer behind the frames of the current segment, which end at `end`. */
   compareFooter(file: StoreFile, end: number, fileSize: number): IndexFinding | undefined {
     const segment = this.#segments[this.#segments.length - 1];
-    const bytes = readFooter(file, end, fileSize);
+    let bytes: ReturnType<typeof readFooter>;
+    try {
+      bytes = readFooter(file, end, fileSize);
+    } catch (error) {
+      if (error instanceof IoFault) return { type: "unusable", reason: error.message };
+      throw error;
+    }
     if (typeof bytes === "string") return { type: "unusable", reason: bytes };
     const problem = footerProblem(bytes);
     if (problem !== undefined) return { type: "unusable", reason: problem };
-    if (segment.firstRow === this.#index.count) {
-      return { type: "unusable", reason: "it stands behind no frame" };
-    }
+    const count = this.#index.count - segment.firstRow;
+    if (count === 0) return { type: "unusable", reason: "it stands behind no frame" };
+    const firstSequence = this.#firstSequence + segment.firstRow;
     const expected = encodeFooter(this.#index, {
       start: segment.firstRow,
       end: this.#index.count,
-      firstSequence: this.#firstSequence + segment.firstRow,
+      firstSequence,
       framesEnd: end,
       lastTimestampUs: this.#lastTimestampUs,
       lastHash: this.#lastHash,
     });
     forgetPrunedCauses(bytes, segment.firstRow);
     if (partsEqual([expected], bytes)) return undefined;
-    return { type: "index", reason: "it does not say what the frames say" };
+    const decoded = decodeFooter(bytes);
+    if (decoded.type === "unusable") return decoded;
+    const place = {
+      firstSequence,
+      count,
+      framesEnd: end,
+      lastHash: this.#lastHash,
+      lastTimestampUsBefore: this.#lastTimestampUsBefore,
+    };
+    return isOfFrames(decoded.columns, place)
+      ? { type: "index", reason: "it does not say what the frames say" }
+      : { type: "unusable", reason: "it is of other frames" };
   }
 
   /** Says that an index file was never met on the way: it is of a state that is not this one. */
   finish(): IndexFinding | undefined {
     if (this.#saved === undefined || this.#compared) return undefined;
-    return { type: "unusable", reason: "it is of another state of the journal" };
+    return { type: "unusable", reason: OTHER_STATE };
   }
 }
 
@@ -179,6 +202,7 @@ function forgetPrunedCauses(bytes: Uint8Array<ArrayBuffer>, firstRow: number): v
   }
   if (isChanged) writeU32(bytes, 8, crc32(bytes.subarray(12)));
 }
+const OTHER_STATE = "it is of another state of the journal";
 
 function partsEqual(parts: readonly Uint8Array[], bytes: Uint8Array | undefined): boolean {
   if (bytes === undefined) return false;

@@ -182,14 +182,8 @@ export function readIndexBytes(
 
 /** Reads the bytes of an index file. The index keeps them. */
 export function decodeIndexFile(bytes: Uint8Array<ArrayBuffer>): IndexFileResult {
-  if (bytes.byteLength < HEADER_SIZE) return unusable("it is cut short");
-  for (let i = 0; i < MAGIC.byteLength; i++) {
-    if (bytes[i] !== MAGIC[i]) return unusable("it does not begin with FBATIX");
-  }
-  const version = readU16(bytes, 6);
-  if (version !== INDEX_FILE_VERSION) {
-    return unusable(`it has version ${version}, and this program reads ${INDEX_FILE_VERSION}`);
-  }
+  const problem = headerProblem(bytes);
+  if (problem !== undefined) return unusable(problem);
   if (crc32(bytes.subarray(HEADER_SIZE)) !== readU32(bytes, 8)) {
     return unusable("its checksum does not match");
   }
@@ -207,6 +201,20 @@ export function decodeIndexFile(bytes: Uint8Array<ArrayBuffer>): IndexFileResult
     if (!(error instanceof ImageError)) throw error;
     return unusable(`it is damaged: ${error.message}`);
   }
+}
+
+/** What is wrong in front of the image, or `undefined`. */
+function headerProblem(bytes: Uint8Array): string | undefined {
+  if (bytes.byteLength < HEADER_SIZE) return "it is cut short";
+  for (let i = 0; i < MAGIC.byteLength; i++) {
+    if (bytes[i] !== MAGIC[i]) return "it does not begin with FBATIX";
+  }
+  const version = readU16(bytes, 6);
+  if (version !== INDEX_FILE_VERSION) {
+    return `it has version ${version}, and this program reads ${INDEX_FILE_VERSION}`;
+  }
+  // The checksum begins behind them.
+  return readU32(bytes, 12) === 0 ? undefined : "its header has something where zeros belong";
 }
 
 function decodeJournal(image: ImageReader): SavedJournal {
@@ -243,6 +251,12 @@ function decodeJournal(image: ImageReader): SavedJournal {
 function readWhole(file: StoreFile): Uint8Array<ArrayBuffer> | string {
   const size = file.size();
   if (size > FILE_SIZE_MAX) return `it has ${size} bytes`;
+  // What is no index file is not worth its memory.
+  const header = new Uint8Array(Math.min(size, HEADER_SIZE));
+  const problem = headerProblem(
+    header.subarray(0, readRange(file, header, 0, header.byteLength, 0)),
+  );
+  if (problem !== undefined) return problem;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
     bytes = new Uint8Array(size);

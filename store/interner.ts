@@ -111,8 +111,11 @@ export class Interner {
     names.#table = new Uint32Array(capacity);
     for (let number = 0; number < count; number++) {
       const start = starts[number];
-      assertImage(start <= starts[number + 1], "names overlap");
-      names.#hashes[number] = hashBytes(names.#arena, start, starts[number + 1] - start);
+      const end = starts[number + 1];
+      // Before the bytes are looked at: a start beyond them would be walked to.
+      assertImage(start <= end && end <= arenaSize, "names overlap");
+      assertImage(names.find(names.#arena, start, end - start) < 0, "a name is there twice");
+      names.#hashes[number] = hashBytes(names.#arena, start, end - start);
       names.#place(number);
     }
     names.#count = count;

@@ -90,7 +90,10 @@ export class PostingLists {
     image.words(this.#arena, this.#arenaUsed);
   }
 
-  /** The lists of an image, of rows below `rowCount`. Every link is followed once, so that none leads astray. */
+  /**
+   * The lists of an image, of rows below `rowCount`. Every link is followed once, so that none leads
+   * astray.
+   */
   static restore(image: ImageReader, rowCount: number): PostingLists {
     const lists = new PostingLists();
     const listCount = image.count(image.rest / 12);
@@ -100,6 +103,7 @@ export class PostingLists {
     const counts = image.words(listCount);
     const arena = image.words(used);
     assertImage(used >= BLOCK_ROWS, "lists have no arena");
+    let walked = 0;
     for (let list = 0; list < listCount; list++) {
       let rows = 0;
       let previous = 0;
@@ -113,6 +117,9 @@ export class PostingLists {
             capacity <= CAPACITY_MAX && block + BLOCK_ROWS + capacity <= used,
           "a list has a block of the wrong size",
         );
+        // Each list alone comes to an end, but a million lists of one block would not.
+        walked += BLOCK_ROWS + capacity;
+        assertImage(walked <= used, "lists share their rows");
         const end = block + BLOCK_ROWS + count;
         for (let at = block + BLOCK_ROWS; at < end; at++) {
           assertImage(arena[at] > lastRow, "a list is not ascending");

@@ -60,7 +60,7 @@ function layoutOf(dir: string, { fs }: ResolvedOptions): string {
   return facts.join();
 }
 
-const LAYOUT_NAME = /\.fbat|^compaction\.pending$|^journal\.base$/;
+const LAYOUT_NAME = /\.fbat(?:$|\.)|^compaction\.pending$|^journal\.base$/;
 
 /** Whether a file was replaced or removed between two looks. */
 function isLayoutChange(error: unknown): boolean {

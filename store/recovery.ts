@@ -19,7 +19,7 @@
 
 import { crc32 } from "../platform/checksum.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { StoreFile, StoreFs } from "../platform/fs.ts";
+import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
 import { BASE_RECORD_NAME, readBaseRecord } from "./base_record.ts";
 import { MARKER_NAME } from "./compaction_marker.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
@@ -56,7 +56,13 @@ import {
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
-import { decodeFooter, FOOTER_HEADER_SIZE, footerProblem, footerSizeOf } from "./segment_footer.ts";
+import {
+  decodeFooter,
+  FOOTER_HEADER_SIZE,
+  footerProblem,
+  footerSizeOf,
+  isOfFrames,
+} from "./segment_footer.ts";
 import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
 import { lastIdOf, type Segment, type SegmentLog, segmentName } from "./segment_log.ts";
@@ -130,7 +136,7 @@ interface OpenedHeader {
 }
 
 /** Where the footer of a sealed segment is. */
-interface FooterPlace {
+interface FooterRange {
   /** The header of the segment behind. */
   readonly next: SegmentHeader;
   /** Where the frames end, and the footer begins. */
@@ -215,6 +221,9 @@ export class JournalLoader {
     } catch (error) {
       if (error instanceof CorruptionError) return `the last event it knew is not there`;
       throw error;
+    } finally {
+      // The journal may still be refused, and nobody would close them then.
+      log.closeFiles();
     }
   }
 
@@ -614,13 +623,13 @@ export class JournalLoader {
   }
 
   /** Adds all rows of a sealed segment from the footer behind its frames, if it has one that fits. */
-  #takeFooter(file: StoreFile, segment: Segment, place: FooterPlace): void {
+  #takeFooter(file: StoreFile, segment: Segment, range: FooterRange): void {
     const { footers, clock, index } = this.#options;
-    const { end, fileSize } = place;
+    const { end, fileSize } = range;
     if (!footers || this.set?.pending !== undefined) return;
     if (fileSize === end || segment.end !== segment.framesStart) return;
     const startedUs = clock.monotonicUs();
-    const problem = this.#problemOfFooter(file, segment, place);
+    const problem = this.#problemOfFooter(file, segment, range);
     if (problem === undefined) {
       this.footerCount++;
       this.footerEntries += index.count - segment.firstRow;
@@ -632,21 +641,30 @@ export class JournalLoader {
   }
 
   /** Why the footer cannot be used; when it can, its rows are in the index afterwards. */
-  #problemOfFooter(file: StoreFile, segment: Segment, place: FooterPlace): string | undefined {
+  #problemOfFooter(file: StoreFile, segment: Segment, range: FooterRange): string | undefined {
     const { index } = this.#options;
-    const { next, end, fileSize } = place;
-    const bytes = readFooter(file, end, fileSize);
+    const { next, end, fileSize } = range;
+    let bytes: ReturnType<typeof readFooter>;
+    try {
+      bytes = readFooter(file, end, fileSize);
+    } catch (error) {
+      // Bytes that nobody needs are no reason to refuse the journal.
+      if (error instanceof IoFault) return error.message;
+      throw error;
+    }
     if (typeof bytes === "string") return bytes;
     const decoded = decodeFooter(bytes);
     if (decoded.type === "unusable") return decoded.reason;
     const { columns } = decoded;
     const first = this.firstSequence + index.count;
-    if (
-      columns.firstSequence !== first || columns.framesEnd !== end ||
-      first + columns.count !== next.firstSequence ||
-      columns.lastTimestampUs < this.lastTimestampUs ||
-      !bytesEqual(columns.lastHash, next.previousHash)
-    ) return "it is of other frames";
+    const place = {
+      firstSequence: first,
+      count: next.firstSequence - first,
+      framesEnd: end,
+      lastHash: next.previousHash,
+      lastTimestampUsBefore: this.lastTimestampUs,
+    };
+    if (!isOfFrames(columns, place)) return "it is of other frames";
     const problem = index.addSegment(columns, segment.framesStart);
     if (problem === undefined) this.lastTimestampUs = columns.lastTimestampUs;
     return problem;

@@ -27,7 +27,7 @@ import { assert } from "./assert.ts";
 import { readU16, readU32, writeU16, writeU32 } from "./bytes.ts";
 import type { EventIndex } from "./event_index.ts";
 import { ID_SIZE } from "./frame.ts";
-import { HASH_SIZE } from "./hash.ts";
+import { bytesEqual, HASH_SIZE } from "./hash.ts";
 import { assertImage, ImageError, ImageReader, ImageWriter, ORDER_MARK } from "./image.ts";
 import { Interner, NAME_UNKNOWN } from "./interner.ts";
 
@@ -195,6 +195,21 @@ export function footerProblem(bytes: Uint8Array): string | undefined {
     return `it has version ${version}, and this program reads ${FOOTER_VERSION}`;
   }
   return undefined;
+}
+
+/** What a footer has to say of the segment it stands in. */
+export interface FooterPlace
+  extends Pick<SegmentColumns, "firstSequence" | "count" | "framesEnd" | "lastHash"> {
+  /** Latest timestamp of the journal in front of the segment. */
+  readonly lastTimestampUsBefore: number;
+}
+
+/** Whether a footer is of the very frames that it stands behind. */
+export function isOfFrames(columns: SegmentColumns, place: FooterPlace): boolean {
+  return columns.firstSequence === place.firstSequence && columns.count === place.count &&
+    columns.framesEnd === place.framesEnd &&
+    columns.lastTimestampUs >= place.lastTimestampUsBefore &&
+    bytesEqual(columns.lastHash, place.lastHash);
 }
 
 function decodeColumns(bytes: Uint8Array<ArrayBuffer>): SegmentColumns {

@@ -249,11 +249,16 @@ export class SegmentLog {
     this.#windowSegment = this.#lastSegment = -1;
   }
 
+  /** Closes every file. Later reads open them again. */
+  closeFiles(): void {
+    for (const file of this.#files.values()) file.close();
+    this.#files.clear();
+  }
+
   /** Closes every file. Later reads fail. */
   close(): void {
     this.#closed = true;
-    for (const file of this.#files.values()) file.close();
-    this.#files.clear();
+    this.closeFiles();
     this.#window = this.#scratch = this.located = NO_BYTES;
     this.tail = undefined;
     this.forget();

@@ -6,7 +6,7 @@
 import { crc32 } from "../../platform/checksum.ts";
 import type { StoreFs } from "../../platform/fs.ts";
 import { MemoryFs } from "../../platform/memory.ts";
-import { readU32, writeU32 } from "../../store/bytes.ts";
+import { readU32, writeU16, writeU32 } from "../../store/bytes.ts";
 import {
   bodyProblem,
   checksumMatches,
@@ -22,6 +22,8 @@ import { blake3 } from "../../store/hash.ts";
 import { decodeSegmentHeader } from "../../store/segment_header.ts";
 
 const FILE_SIZE_MAX = 2 ** 31;
+/** Behind the MessagePack marker of element 8; see FORMAT.md. */
+const KIND_OFFSET = 91;
 
 /** Files by path, relative to the directory they were read from. */
 export type Tree = ReadonlyMap<string, Uint8Array>;
@@ -141,6 +143,12 @@ export function fixContentHash(segment: Uint8Array, offset: number): void {
 /** Sets the `prevHash` of a frame, and makes the checksum fit. */
 export function setPrevHash(segment: Uint8Array, offset: number, hash: Uint8Array): void {
   bodyOf(segment, offset).set(hash, PREV_HASH_OFFSET);
+  fixChecksum(segment, offset);
+}
+
+/** Sets the kind of a frame, and makes the checksum fit. */
+export function setKind(segment: Uint8Array, offset: number, kind: number): void {
+  writeU16(bodyOf(segment, offset), KIND_OFFSET, kind);
   fixChecksum(segment, offset);
 }
 
