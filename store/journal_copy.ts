@@ -416,7 +416,7 @@ function survey(source: CopySource): Survey {
     segments,
     meta,
     base,
-    events: index.count,
+    events: index.count - index.firstRow,
     nextSequence: firstSequence + index.count,
     lastEventHash,
     bytes,
