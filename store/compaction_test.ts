@@ -16,6 +16,7 @@ import {
   ClockConflictError,
   CompactionError,
   ConditionConflictError,
+  CorruptionError,
   LifecycleBusyError,
   StoreClosedError,
   WriterCrashedError,
@@ -24,7 +25,7 @@ import { EventKind } from "./event_kind.ts";
 import { evidenceHash } from "./evidence.ts";
 import { blake3, toHex } from "./hash.ts";
 import type { JournalReader } from "./journal_reader.ts";
-import { decodeSegmentHeader } from "./segment_header.ts";
+import { decodeSegmentHeader, encodeSegmentHeader } from "./segment_header.ts";
 import { Store } from "./store.ts";
 import type { StoreOptions } from "./store_options.ts";
 import { verifyJournal } from "./verify.ts";
@@ -668,6 +669,67 @@ test("a marker that cannot be settled refuses the next compaction", () => {
     message: /has not come to its end: .*compaction.pending.*does not begin with FBATCP/,
   });
   assert.equal(numbersIn(store).length, 30);
+});
+
+test("verification names what an interrupted compaction has left, and calls the journal intact", () => {
+  const { fs, store } = filled(30);
+  fs.failNext({ op: "remove", code: "EACCES", path: "000003.fbat" });
+  store.compact();
+  const typed = (copy: MemoryFs) =>
+    verifyJournal(DIR, { fs: copy }).findings.map(({ type, file, reason }) =>
+      `${type} ${file}: ${reason}`
+    );
+  assert.equal(verifyJournal(DIR, { fs }).intact, true);
+  assert.deepEqual(typed(fs), [
+    "leftover compaction.pending: a compaction was cut short; opening for writing finishes it",
+    "leftover 000003.fbat: it does not count any more: 000001.fbat has replaced it",
+  ]);
+  // A leftover that lost its marker is known by the ids it lies within.
+  const copy = fs.snapshot();
+  copy.remove(`${DIR}/compaction.pending`);
+  assert.deepEqual(typed(copy), [
+    "leftover 000003.fbat: its events stand in a merged segment before it",
+  ]);
+  const opened = openAnew(copy, SMALL);
+  assert.deepEqual(opened.openReport.oddities, [
+    "ignored 000003.fbat: its events stand in a merged segment",
+  ]);
+  writeFile(fs, `${DIR}/compaction.pending`, Uint8Array.of(1));
+  const damaged = verifyJournal(DIR, { fs });
+  assert.equal(damaged.intact, false);
+  assert.equal(damaged.findings[0].file, "compaction.pending");
+});
+
+test("a merged segment that is shorter, or the last, or ends elsewhere, is damage", () => {
+  const { fs, store } = filled(30);
+  store.compact();
+  store.close();
+  const path = `${DIR}/000001.fbat`;
+  const refused = (change: (copy: MemoryFs) => void, reason: RegExp) => {
+    const copy = fs.snapshot();
+    change(copy);
+    for (const open of [() => openAnew(copy, SMALL), () => openReader(copy)]) {
+      assert.throws(open, (error) => error instanceof CorruptionError && reason.test(error.reason));
+    }
+    assert.equal(verifyJournal(DIR, { fs: copy }).intact, false);
+  };
+  const bytes = readFile(fs, path);
+  refused(
+    (copy) => writeFile(copy, path, bytes.subarray(0, bytes.byteLength - 1)),
+    /the sealed segment ends here, and 1 bytes are missing/,
+  );
+  refused((copy) => {
+    for (const name of segmentNames(copy).slice(1)) copy.remove(`${DIR}/${name}`);
+  }, /the segments behind it are missing/);
+  refused((copy) => {
+    const decoded = decodeSegmentHeader(bytes);
+    assert.ok(decoded.type === "header" && decoded.header.merge !== undefined);
+    const { header } = decoded;
+    const merge = { ...decoded.header.merge, sealedSize: 12_345 };
+    const changed = bytes.slice();
+    changed.set(encodeSegmentHeader({ ...header, merge }));
+    writeFile(copy, path, changed);
+  }, /stands for one sealed with 12345 bytes/);
 });
 
 test("a merged file whose bytes are not as written gives way to its sources at the next open", () => {

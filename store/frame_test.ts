@@ -15,6 +15,9 @@ import {
   encodeFrame,
   ENTITY_OFFSET,
   entitySizeOf,
+  erasedFrameSize,
+  eraseFrame,
+  erasureOf,
   EVENT_ID_OFFSET,
   extensionsOf,
   flagsOf,
@@ -230,6 +233,46 @@ test("an erased payload is nil, and everything else stays readable", () => {
   assert.equal(payloadOf(erased, FRAME_HEADER_SIZE), undefined);
   assert.deepEqual(tagsOf(erased, FRAME_HEADER_SIZE), draft.tags);
   assert.equal((decode(erased.subarray(FRAME_HEADER_SIZE)) as unknown[])[19], null);
+});
+
+test("eraseFrame() leaves a sound frame with the same header, and says how the payload is gone", () => {
+  const draft = richDraft();
+  const frame = encoded(draft);
+  const headerEnd = payloadStartOf(frame, FRAME_HEADER_SIZE);
+  assert.equal(erasureOf(frame, FRAME_HEADER_SIZE, frame.byteLength), undefined);
+  for (
+    const [erasure, marker, value] of [["erased", 0xc0, null], ["retired", 0xc2, false]] as const
+  ) {
+    const target = new Uint8Array(frame.byteLength + 10).fill(0xee);
+    const size = eraseFrame(frame, FRAME_HEADER_SIZE, erasure, target, 5);
+    assert.equal(size, headerEnd + 1);
+    assert.equal(size, erasedFrameSize(frame, FRAME_HEADER_SIZE));
+    const erased = target.slice(5, 5 + size);
+    assert.equal(soundEnd(erased), size);
+    assert.equal(
+      toHex(erased.subarray(FRAME_HEADER_SIZE)),
+      toHex(frame.subarray(FRAME_HEADER_SIZE, headerEnd)) + marker.toString(16),
+    );
+    assert.equal(erasureOf(erased, FRAME_HEADER_SIZE, size), erasure);
+    assert.equal(payloadOf(erased, FRAME_HEADER_SIZE), undefined);
+    assert.equal((decode(erased.subarray(FRAME_HEADER_SIZE)) as unknown[])[19], value);
+    assert.deepEqual([target[4], target[5 + size]], [0xee, 0xee]);
+    // What is erased can be retired, and is as large.
+    const again = new Uint8Array(size);
+    assert.equal(eraseFrame(erased, FRAME_HEADER_SIZE, "retired", again, 0), size);
+    assert.equal(erasureOf(again, FRAME_HEADER_SIZE, size), "retired");
+  }
+});
+
+test("a payload that ends like an erased one is none", () => {
+  for (const last of [0xc0, 0xc2]) {
+    const draft = new FrameDraft();
+    draft.entity = draft.scope = "x";
+    draft.payload = Uint8Array.of(1, last);
+    const frame = encoded(draft);
+    assert.equal(frame.at(-1), last);
+    assert.equal(erasureOf(frame, FRAME_HEADER_SIZE, frame.byteLength), undefined);
+  }
 });
 
 test("FRAME_BODY_SIZE_MIN is the size of the smallest body there is", () => {

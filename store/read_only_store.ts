@@ -165,7 +165,7 @@ export class ReadOnlyStore extends JournalReader {
     const before = this.#nextSequence;
     withIo("refresh", () => {
       try {
-        if (this.#loader.isLayoutChanged()) this.#reload();
+        if (this.#loader.isLayoutChanged(false)) this.#reload();
         else this.#loader.loadBesideWriter(false);
       } catch (error) {
         const isMixed = error instanceof CorruptionError && this.#isReplaced();
@@ -194,7 +194,7 @@ export class ReadOnlyStore extends JournalReader {
 
   #isReplaced(): boolean {
     try {
-      return this.#loader.isLayoutChanged();
+      return this.#loader.isLayoutChanged(true);
     } catch (error) {
       if (isLayoutChange(error)) return true;
       throw error;

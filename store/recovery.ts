@@ -327,10 +327,14 @@ export class JournalLoader {
   /**
    * Whether a writer has replaced or removed segments that were read here. Sizes do not tell: what is
    * retired has the size of what is erased. So this looks at every header, some 10 µs each.
+   *
+   * @param withLast also at that of the newest segment, which {@linkcode load} looks at itself.
    */
-  isLayoutChanged(): boolean {
+  isLayoutChanged(withLast: boolean): boolean {
     const { fs, index, log } = this.#options;
-    for (const segment of log.segments) {
+    const count = withLast ? log.segments.length : log.segments.length - 1;
+    for (let i = 0; i < count; i++) {
+      const segment = log.segments[i];
       // One that has no event yet may have been taken back, which is no such change: `load` sees to it.
       if (segment.firstRow === index.count && log.segments.length > 1) continue;
       if (fs.stat(segment.path) === undefined) return true;

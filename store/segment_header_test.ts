@@ -9,6 +9,8 @@ import {
   decodeSegmentHeader,
   encodeSegmentHeader,
   FORMAT_VERSION,
+  MERGED_HEADER_SIZE,
+  type MergeFacts,
   SEGMENT_HEADER_SIZE_MAX,
   type SegmentHeader,
 } from "./segment_header.ts";
@@ -20,6 +22,16 @@ const HEADER: SegmentHeader = {
   firstSequence: 0x1f_ffff_ffff_ffff,
   previousSize: 268_435_456,
   previousHash: Uint8Array.from({ length: 32 }, (_, i) => 0x10 + i),
+};
+
+const MERGED: SegmentHeader = {
+  ...HEADER,
+  merge: {
+    lastSegmentId: 0x0001_0207,
+    sealedSize: 268_435_999,
+    framesEnd: 1_000_000,
+    compactionId: Uint8Array.from({ length: 16 }, (_, i) => 0xc0 + i),
+  },
 };
 
 function ascii(text: string): string {
@@ -41,8 +53,69 @@ const BYTES = [
   "a8" + ascii("checksum") + "ce" + "73bdb1ba",
 ].join("");
 
+const MERGED_BYTES = [
+  "46424154", // FBAT
+  "00000116", // size of the map
+  "8c", // map of 12
+  BYTES.slice(18, -28), // as above, up to the checksum
+  "af" + ascii("last_segment_id") + "ce00010207",
+  "ab" + ascii("sealed_size") + "cf000000001000021f",
+  "aa" + ascii("frames_end") + "cf00000000000f4240",
+  "ad" + ascii("compaction_id") + "c410c0c1c2c3c4c5c6c7c8c9cacbcccdcecf",
+  "a8" + ascii("checksum") + "ce" + "00000000",
+].join("");
+
 test("encodeSegmentHeader() writes the documented bytes", () => {
   assert.equal(toHex(encodeSegmentHeader(HEADER)), BYTES);
+});
+
+test("the header of a merged segment has four keys more, and reads back", () => {
+  const bytes = encodeSegmentHeader(MERGED);
+  assert.equal(bytes.byteLength, MERGED_HEADER_SIZE);
+  assert.equal(toHex(bytes).slice(0, -8), MERGED_BYTES.slice(0, -8));
+  const checksum = new DataView(bytes.buffer).getUint32(bytes.byteLength - 4);
+  assert.equal(checksum, crc32(bytes.subarray(0, -4)));
+  assert.deepEqual(decodeSegmentHeader(bytes), { type: "header", header: MERGED, end: 286 });
+  const keys = Object.keys(decode(bytes.subarray(8), { useBigInt64: true }) as object);
+  assert.deepEqual(keys.slice(7), [
+    "last_segment_id",
+    "sealed_size",
+    "frames_end",
+    "compaction_id",
+    "checksum",
+  ]);
+});
+
+test("no flipped bit and no cut of a merged header goes unnoticed", () => {
+  const bytes = encodeSegmentHeader(MERGED);
+  const longer = new Uint8Array(70_000);
+  longer.set(bytes);
+  for (let i = 0; i < bytes.byteLength * 8; i++) {
+    for (const sample of [bytes, longer]) {
+      sample[i >> 3] ^= 1 << (i & 7);
+      assert.notEqual(decodeSegmentHeader(sample).type, "header", `bit ${i}`);
+      sample[i >> 3] ^= 1 << (i & 7);
+    }
+  }
+  for (let size = 0; size < bytes.byteLength; size++) {
+    assert.equal(decodeSegmentHeader(bytes.slice(0, size)).type, "cut", `${size} bytes`);
+  }
+});
+
+test("a merged header whose numbers cannot be is refused, whatever its checksum says", () => {
+  const reasonOf = (merge: Partial<MergeFacts>) => {
+    const decoded = decodeSegmentHeader(
+      encodeSegmentHeader({ ...MERGED, merge: { ...MERGED.merge!, ...merge } }),
+    );
+    return decoded.type === "corrupt" ? decoded.reason : decoded.type;
+  };
+  const reason = "the header has a number out of its range";
+  assert.equal(reasonOf({ lastSegmentId: HEADER.segmentId }), "header");
+  assert.equal(reasonOf({ lastSegmentId: HEADER.segmentId - 1 }), reason);
+  assert.equal(reasonOf({ framesEnd: MERGED_HEADER_SIZE }), "header");
+  assert.equal(reasonOf({ framesEnd: MERGED_HEADER_SIZE - 1 }), reason);
+  assert.equal(reasonOf({ framesEnd: 2 ** 60 }), reason);
+  assert.equal(reasonOf({ sealedSize: 2 ** 60 }), reason);
 });
 
 test("the checksum of a header is the CRC-32 of every byte in front of it", () => {
