@@ -450,7 +450,7 @@ function imageOf(reader: JournalReader): Uint8Array[] {
     firstSequence: 0,
     lastTimestampUs: 0,
     lastHash: new Uint8Array(32),
-    segments: [{ id: 1, firstRow: 0, framesStart: 0, end: 0, stamp: 0 }],
+    segments: [{ id: 1, firstRow: 0, framesStart: 0, end: 0, headerCrc: 0 }],
   }, index);
 }
 
