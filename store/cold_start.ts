@@ -71,8 +71,9 @@ export function loadJournal<T>(
 ): LoadedJournal<T> {
   const request = { dir, options, ...load };
   const { indexFile, footers } = options.coldStart;
-  // Whoever hashes everything wants the frames' own word.
-  const wanted = (indexFile || footers) && options.chainVerification !== "recompute";
+  // Whoever hashes everything, or cuts at the first damage, wants the frames' own word.
+  const wanted = (indexFile || footers) && options.chainVerification !== "recompute" &&
+    options.tailPolicy !== "cutAtDamage";
   if (!wanted) return attempt(request, false);
   try {
     return attempt(request, true);

@@ -726,3 +726,44 @@ test("no open leaves a file open, whatever it ends with", () => {
     }
   }
 });
+
+test("a read that fails while opening gives the same answers or an error that says so", () => {
+  let fired = 0;
+  let opened = 0;
+  for (const coldStart of [{}, { indexFile: false }]) {
+    for (const op of ["list", "stat", "open", "size", "readAt", "readFile"] as const) {
+      for (let nth = 1; nth < 60; nth++) {
+        const fs = fsOf(TREE);
+        fs.failNext({ op, code: "EIO", nth });
+        let reader: ReturnType<typeof readIndexed> | undefined;
+        try {
+          reader = readIndexed(fs, { coldStart });
+        } catch (error) {
+          assert.equal((error as Error).name, "StoreIoError");
+        }
+        fired += fs.faultsFired;
+        if (fs.faultsFired === 0) break;
+        if (reader === undefined) continue;
+        opened++;
+        assert.equal(reader.openReport.oddities.length, 1, `${op} ${nth}`);
+        assert.deepEqual(answersOf(reader), EXPECTED);
+        reader.close();
+      }
+    }
+  }
+  assert.ok(fired > 50 && opened > 5);
+});
+
+test('"cutAtDamage" looks at every frame, so that an index file cannot hide the damage', () => {
+  const name = segmentNames(TREE).at(-1) ?? "";
+  const bytes = TREE.get(name) ?? new Uint8Array(0);
+  const { offset, sequence } = framesOf(bytes)[1];
+  const fs = fsOf(new Map(TREE).set(name, flipBit(bytes, offset + 60)));
+  assert.throws(() => openIndexed(fs, { coldStart: { indexFile: false } }), {
+    name: "CorruptionError",
+  });
+  using store = openIndexed(fs, { tailPolicy: "cutAtDamage" });
+  assert.deepEqual(store.openReport.repairs.map(({ offset }) => offset), [offset]);
+  assert.equal(store.openReport.restoredEntries, sequence);
+  assert.equal(store.openReport.indexFile, "notTried");
+});

@@ -24,10 +24,12 @@ export interface RowRange {
 /** A list of candidates, or all rows. */
 type Candidates =
   | { readonly type: "none" }
-  | { readonly type: "all"; readonly size: number }
+  | { readonly type: "all" }
   | {
     readonly type: "lists";
+    /** How many rows and lists there are. */
     readonly size: number;
+    readonly listCount: number;
     readonly open: (range: RowRange) => IterableIterator<number>[];
   };
 
@@ -39,7 +41,7 @@ export function* rowsOf(
 ): IterableIterator<number> {
   const filter = compile(index, region, range.includeRetired === true);
   if (filter === undefined) return;
-  const candidates = cheapest(filter.candidates, range);
+  const candidates = cheapest(filter.candidates, range, index.count);
   if (candidates.type === "none") return;
   if (candidates.type === "all") {
     const { start, end, reverse } = range;
@@ -71,6 +73,7 @@ function compile(
   const single = (lists: EventIndex["byEntity"], list: number): Candidates => ({
     type: "lists",
     size: lists.count(list),
+    listCount: 1,
     open: ({ start, end, reverse }) => [lists.rows(list, start, end, reverse === true)],
   });
 
@@ -83,8 +86,8 @@ function compile(
     for (const entity of members) size += index.byEntity.count(entity);
     candidates.push({
       type: "lists",
-      // Many lists cost more to merge than to walk past.
-      size: size * Math.max(1, Math.log2(members.size)),
+      size,
+      listCount: members.size,
       open: ({ start, end, reverse }) =>
         Array.from(members, (entity) => index.byEntity.rows(entity, start, end, reverse === true)),
     });
@@ -117,7 +120,8 @@ function compile(
     if (lists.length === 0) return undefined;
     candidates.push({
       type: "lists",
-      size: size * Math.max(1, Math.log2(lists.length)),
+      size,
+      listCount: lists.length,
       open: ({ start, end, reverse }) =>
         lists.map((list) => index.byKind.rows(list, start, end, reverse === true)),
     });
@@ -139,15 +143,36 @@ function compile(
   return { candidates, matches };
 }
 
-function cheapest(candidates: readonly Candidates[], range: RowRange): Candidates {
+function cheapest(
+  candidates: readonly Candidates[],
+  range: RowRange,
+  rowCount: number,
+): Candidates {
   if (range.end <= range.start) return { type: "none" };
-  // A list is walked in blocks from its end, so it pays even when the range is a part of it.
-  let best: Candidates = { type: "all", size: range.end - range.start };
+  const rangeSize = range.end - range.start;
+  let best: Candidates = { type: "all" };
+  let bestCost = rangeSize;
   for (const candidate of candidates) {
-    if (candidate.type === "lists" && candidate.size < best.size) best = candidate;
+    if (candidate.type !== "lists") continue;
+    const cost = costOf(candidate, rangeSize / rowCount);
+    if (cost < bestCost) [best, bestCost] = [candidate, cost];
   }
   return best;
 }
+
+/**
+ * About how many steps a walk over lists takes: one for each row in the range (as if rows were spread
+ * evenly), more when many lists are merged; one to begin each list; and one for each block on the way to
+ * the range.
+ */
+function costOf(candidate: Candidates & { readonly type: "lists" }, share: number): number {
+  const { size, listCount } = candidate;
+  const merging = Math.max(1, Math.log2(listCount));
+  return size * share * merging + listCount + size / BLOCK_ROWS_MAX;
+}
+
+/** Rows in a full block of a posting list. */
+const BLOCK_ROWS_MAX = 512;
 
 /** The entity with this name and every one below it. */
 function matchingEntities(index: EventIndex, prefix: string): Set<number> {
