@@ -36,8 +36,8 @@ export {
   type RestoreReport,
   verifyBackup,
   type VerifyBackupOptions,
-} from "./store/backup.ts";
-export type { BackupBody } from "./store/backup_manifest.ts";
+} from "./store/copies/backup.ts";
+export type { BackupBody } from "./store/copies/backup_manifest.ts";
 export {
   Compaction,
   type CompactionEvidence,
@@ -47,7 +47,7 @@ export {
   type CompactionProgress,
   type CompactionReport,
   type CompactionStrategy,
-} from "./store/compaction.ts";
+} from "./store/compaction/compaction.ts";
 export * from "./store/coordinate.ts";
 export * from "./store/errors.ts";
 export * from "./store/event_definition.ts";
@@ -77,21 +77,21 @@ export type {
   CopyReport,
   ForkOptions,
   SnapshotOptions,
-} from "./store/journal_copy.ts";
+} from "./store/copies/journal_copy.ts";
 export {
   ImportEventError,
   type ImportOptions,
   type ImportReport,
   ImportSourceClosedError,
   previewImport,
-} from "./store/import_events.ts";
+} from "./store/copies/import_events.ts";
 export {
   IMPORT_NAMESPACE_SIZE_MAX,
   type ImportProvenance,
   importProvenance,
   ImportProvenanceError,
   type ImportProvenanceFailure,
-} from "./store/import_provenance.ts";
+} from "./store/copies/import_provenance.ts";
 export {
   type AncestorBoundary,
   type AncestorWalk,
@@ -110,8 +110,13 @@ export {
 } from "./store/receipt.ts";
 export type { Repair } from "./store/recovery.ts";
 export * from "./store/region.ts";
-export type { PruneEvidence, PruneFinding, PruneOptions, PruneReport } from "./store/prune.ts";
-export type { RetentionLimits, RetentionRule } from "./store/retention.ts";
+export type {
+  PruneEvidence,
+  PruneFinding,
+  PruneOptions,
+  PruneReport,
+} from "./store/compaction/prune.ts";
+export type { RetentionLimits, RetentionRule } from "./store/compaction/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
 export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";

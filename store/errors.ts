@@ -9,7 +9,7 @@
  */
 
 import type { IoFault } from "../platform/fs.ts";
-import type { BackupFinding } from "./backup.ts";
+import type { BackupFinding } from "./copies/backup.ts";
 import type { EventId } from "./ids.ts";
 
 /** The stable codes of {@linkcode StoreError}. */

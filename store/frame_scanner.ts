@@ -19,7 +19,7 @@ import {
   readFrameSize,
 } from "./frame.ts";
 import { readU32 } from "./bytes.ts";
-import { FOOTER_MAGIC } from "./segment_footer.ts";
+import { FOOTER_MAGIC } from "./index/segment_footer.ts";
 
 /** Bytes read at a time: little at first, because a follower mostly finds nothing new. */
 const READ_SIZE_MIN = 1 << 16;

@@ -8,10 +8,10 @@
  */
 
 import { assertKnownKeys, assertUint } from "./assert.ts";
-import { backupJournal, type BackupOptions, type BackupReport } from "./backup.ts";
+import { backupJournal, type BackupOptions, type BackupReport } from "./copies/backup.ts";
 import { Coordinate } from "./coordinate.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
-import { type EventIndex, ROW_NONE } from "./event_index.ts";
+import { type EventIndex, ROW_NONE } from "./index/event_index.ts";
 import { EventKind } from "./event_kind.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
 import {
@@ -22,7 +22,7 @@ import {
   type OperationKey,
   parseIdInto,
 } from "./ids.ts";
-import { NAME_UNKNOWN } from "./interner.ts";
+import { NAME_UNKNOWN } from "./index/interner.ts";
 import {
   type CopyPlan,
   type CopyReport,
@@ -30,12 +30,12 @@ import {
   planCopy,
   snapshotJournal,
   type SnapshotOptions,
-} from "./journal_copy.ts";
+} from "./copies/journal_copy.ts";
 import type { OpenReport } from "./open_report.ts";
 import { printAs } from "./print.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
 import { Region, type RegionLike } from "./region.ts";
-import { findName, type RowRange, rowsOf } from "./region_query.ts";
+import { findName, type RowRange, rowsOf } from "./index/region_query.ts";
 import { lastIdOf } from "./segment_log.ts";
 import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
 import type { ResolvedOptions } from "./store_options.ts";

@@ -17,13 +17,13 @@ import {
   JournalNotFoundError,
 } from "./errors.ts";
 import type { EventRegistry } from "./event_definition.ts";
-import { loadJournal } from "./cold_start.ts";
+import { loadJournal } from "./index/cold_start.ts";
 import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
 import type { OpenReport } from "./open_report.ts";
 import { type JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
 import { segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
-import { settleCompaction } from "./segment_set.ts";
+import { settleCompaction } from "./compaction/segment_set.ts";
 import { SegmentWriter } from "./segment_writer.ts";
 import {
   decodeStoreMeta,

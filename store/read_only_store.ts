@@ -12,10 +12,10 @@ import {
   StoreClosedError,
   StoreIoError,
 } from "./errors.ts";
-import type { CopySource } from "./journal_copy.ts";
+import type { CopySource } from "./copies/journal_copy.ts";
 import { JournalReader } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
-import { type LoadedJournal, loadJournal } from "./cold_start.ts";
+import { type LoadedJournal, loadJournal } from "./index/cold_start.ts";
 import { canonicalJournal, observe, readStoreId, refuseUnlessIntact } from "./opening.ts";
 import { withIo } from "./io.ts";
 import { type JournalLoader, LayoutChange } from "./recovery.ts";

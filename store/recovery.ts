@@ -20,11 +20,11 @@
 import { crc32 } from "../platform/checksum.ts";
 import type { Clock } from "../platform/clock.ts";
 import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
-import { BASE_RECORD_NAME, readBaseRecord } from "./base_record.ts";
-import { MARKER_NAME } from "./compaction_marker.ts";
+import { BASE_RECORD_NAME, readBaseRecord } from "./compaction/base_record.ts";
+import { MARKER_NAME } from "./compaction/compaction_marker.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
-import { type EventIndex, STATE_ERASED, STATE_RETIRED } from "./event_index.ts";
+import { type EventIndex, STATE_ERASED, STATE_RETIRED } from "./index/event_index.ts";
 import {
   clockOf,
   ENTITY_OFFSET,
@@ -48,8 +48,8 @@ import {
   type ScanResult,
 } from "./frame_scanner.ts";
 import { blake3, bytesEqual } from "./hash.ts";
-import type { SavedJournal } from "./index_file.ts";
-import { NAME_UNKNOWN } from "./interner.ts";
+import type { SavedJournal } from "./index/index_file.ts";
+import { NAME_UNKNOWN } from "./index/interner.ts";
 import {
   decodeSegmentHeader,
   FORMAT_VERSION,
@@ -62,11 +62,11 @@ import {
   footerProblem,
   footerSizeOf,
   isOfFrames,
-} from "./segment_footer.ts";
+} from "./index/segment_footer.ts";
 import { STORE_META_NAME } from "./store_meta.ts";
 import type { TailPolicy } from "./store_options.ts";
 import { lastIdOf, type Segment, type SegmentLog, segmentName } from "./segment_log.ts";
-import { readSegmentSet, type SegmentFile, type SegmentSet } from "./segment_set.ts";
+import { readSegmentSet, type SegmentFile, type SegmentSet } from "./compaction/segment_set.ts";
 
 /** The directory that cut bytes are kept in. */
 export const QUARANTINE_NAME = "quarantine";

@@ -12,7 +12,7 @@
 import type { StoreFile, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { CorruptionError, StoreClosedError, StoreIoError } from "./errors.ts";
-import type { EventIndex } from "./event_index.ts";
+import type { EventIndex } from "./index/event_index.ts";
 import { readRange } from "./frame_scanner.ts";
 import { NO_BYTES } from "./hash.ts";
 import type { MergeFacts } from "./segment_header.ts";

@@ -19,7 +19,7 @@ import {
 import { SeededEntropy } from "../tests/support/seeded_entropy.ts";
 import { ShortReadFs, WrappedFs } from "../tests/support/wrapped_fs.ts";
 import { CorruptionError, StoreClosedError, StoreIoError } from "./errors.ts";
-import { EventIndex } from "./event_index.ts";
+import { EventIndex } from "./index/event_index.ts";
 import { FRAME_HEADER_SIZE } from "./frame.ts";
 import { JournalLoader } from "./recovery.ts";
 import { segmentIdOf, SegmentLog, segmentName } from "./segment_log.ts";

@@ -26,7 +26,11 @@ import {
   prepareDraft,
 } from "./append.ts";
 import { assertKnownKeys } from "./assert.ts";
-import { Compaction, type CompactionOptions, type CompactionReport } from "./compaction.ts";
+import {
+  Compaction,
+  type CompactionOptions,
+  type CompactionReport,
+} from "./compaction/compaction.ts";
 import type { CoordinateLike } from "./coordinate.ts";
 import {
   BatchError,
@@ -43,7 +47,7 @@ import {
   WriterCrashedError,
 } from "./errors.ts";
 import { type EventDefinition, EventRegistry } from "./event_definition.ts";
-import { ROW_NONE } from "./event_index.ts";
+import { ROW_NONE } from "./index/event_index.ts";
 import { EventKind } from "./event_kind.ts";
 import {
   encodeFrame,
@@ -57,19 +61,24 @@ import {
 import type { Denial, DenialPayload, GateSet } from "./gates.ts";
 import { blake3, blake3Into, HASH_SIZE } from "./hash.ts";
 import { formatId, type IdGenerator } from "./ids.ts";
-import { saveIndexFile } from "./index_file.ts";
-import { type ImportOptions, type ImportReport, runImport } from "./import_events.ts";
-import { NAME_UNKNOWN } from "./interner.ts";
-import { type CopyReport, type CopySource, forkJournal, type ForkOptions } from "./journal_copy.ts";
+import { saveIndexFile } from "./index/index_file.ts";
+import { type ImportOptions, type ImportReport, runImport } from "./copies/import_events.ts";
+import { NAME_UNKNOWN } from "./index/interner.ts";
+import {
+  type CopyReport,
+  type CopySource,
+  forkJournal,
+  type ForkOptions,
+} from "./copies/journal_copy.ts";
 import { JournalReader, LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
 import { observe, type OpenedFacts, openForWriting } from "./opening.ts";
-import { prune, type PruneOptions, type PruneReport } from "./prune.ts";
+import { prune, type PruneOptions, type PruneReport } from "./compaction/prune.ts";
 import { ReadOnlyStore } from "./read_only_store.ts";
 import { Receipt } from "./receipt.ts";
 import { withIo } from "./io.ts";
-import { rowsOf } from "./region_query.ts";
-import { encodeFooter } from "./segment_footer.ts";
+import { rowsOf } from "./index/region_query.ts";
+import { encodeFooter } from "./index/segment_footer.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
 import { assertDir, type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";

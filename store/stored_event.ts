@@ -7,7 +7,7 @@
 
 import type { EventDefinition } from "./event_definition.ts";
 import { DecodeError } from "./event_definition.ts";
-import { type EventIndex, STATE_PRESENT, STATE_RETIRED } from "./event_index.ts";
+import { type EventIndex, STATE_PRESENT, STATE_RETIRED } from "./index/event_index.ts";
 import type { EventKind } from "./event_kind.ts";
 import { EventPrunedError } from "./errors.ts";
 import { EventKind as Kinds } from "./event_kind.ts";

@@ -23,8 +23,8 @@ import {
   type BaseFacts,
   type BaseRecord,
   readBaseRecord,
-} from "./base_record.ts";
-import { MARKER_NAME } from "./compaction_marker.ts";
+} from "./compaction/base_record.ts";
+import { MARKER_NAME } from "./compaction/compaction_marker.ts";
 import {
   clockOf,
   CONTENT_HASH_OFFSET,
@@ -50,9 +50,9 @@ import { CorruptionError, FutureVersionError, JournalNotFoundError } from "./err
 import { endOfDamagedFrame, findFrameAfter, FrameScanner } from "./frame_scanner.ts";
 import { blake3, blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
 import { formatId } from "./ids.ts";
-import { IndexAudit, type IndexFinding } from "./index_audit.ts";
-import { INDEX_FILE_NAME } from "./index_file.ts";
-import { Interner, NAME_UNKNOWN } from "./interner.ts";
+import { IndexAudit, type IndexFinding } from "./index/index_audit.ts";
+import { INDEX_FILE_NAME } from "./index/index_file.ts";
+import { Interner, NAME_UNKNOWN } from "./index/interner.ts";
 import { findFrameBehind, readFully } from "./recovery.ts";
 import {
   decodeSegmentHeader,
@@ -68,7 +68,7 @@ import {
   resolveSegments,
   type SegmentFile,
   SOURCE_SUFFIX,
-} from "./segment_set.ts";
+} from "./compaction/segment_set.ts";
 import { decodeStoreMeta, STORE_META_NAME, STORE_META_SIZE_MAX } from "./store_meta.ts";
 
 /** Which promise a finding breaks. */

@@ -17,7 +17,7 @@ import { MemoryFs } from "../platform/memory.ts";
 import { runtime } from "../platform/runtime.ts";
 import { EventKind } from "../store/event_kind.ts";
 import { EventId, formatId, idempotencyId } from "../store/ids.ts";
-import { encodeIndexFile, INDEX_FILE_NAME } from "../store/index_file.ts";
+import { encodeIndexFile, INDEX_FILE_NAME } from "../store/index/index_file.ts";
 import type { EventsOptions, JournalReader } from "../store/journal_reader.ts";
 import type { Receipt } from "../store/receipt.ts";
 import type { RegionFilters } from "../store/region.ts";
@@ -450,9 +450,12 @@ function imageOf(reader: JournalReader): Uint8Array[] {
     firstSequence: 0,
     lastTimestampUs: 0,
     lastHash: new Uint8Array(32),
-    segments: [{ id: 1, firstRow: 0, framesStart: 0, end: 0, headerCrc: 0 }],
+    segments: [SEGMENT],
   }, index);
 }
+
+/** Any segment: the images are compared with one another only. */
+const SEGMENT = { id: 1, firstRow: 0, framesStart: 0, end: 0, stamp: 0, headerCrc: 0 };
 
 /** The ways to open, and what has to be in the report, if the files are there. */
 const WAYS = {

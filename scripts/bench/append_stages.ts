@@ -11,7 +11,7 @@ import { crc32 } from "../../platform/checksum.ts";
 import { runtime } from "../../platform/runtime.ts";
 import { AppendDraft, prepareDraft } from "../../store/append.ts";
 import { EventRegistry } from "../../store/event_definition.ts";
-import { EventIndex } from "../../store/event_index.ts";
+import { EventIndex } from "../../store/index/event_index.ts";
 import {
   encodeFrame,
   ENTITY_OFFSET,

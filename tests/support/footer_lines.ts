@@ -4,7 +4,7 @@
  * @module
  */
 import { formatId } from "../../store/ids.ts";
-import { decodeFooter } from "../../store/segment_footer.ts";
+import { decodeFooter } from "../../store/index/segment_footer.ts";
 
 /** One event. */
 export interface FooterLine {

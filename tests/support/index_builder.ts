@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { EventIndex } from "../../store/event_index.ts";
+import { EventIndex } from "../../store/index/event_index.ts";
 import {
   encodeFrame,
   FRAME_HEADER_SIZE,

@@ -6,12 +6,12 @@
 import assert from "node:assert/strict";
 import type { StoreFs } from "../../platform/fs.ts";
 import type { MemoryFs } from "../../platform/memory.ts";
-import type { CompactionOptions } from "../../store/compaction.ts";
-import { MARKER_NAME } from "../../store/compaction_marker.ts";
+import type { CompactionOptions } from "../../store/compaction/compaction.ts";
+import { MARKER_NAME } from "../../store/compaction/compaction_marker.ts";
 import { toHex } from "../../store/hash.ts";
 import type { JournalReader } from "../../store/journal_reader.ts";
 import { Receipt } from "../../store/receipt.ts";
-import { SOURCE_SUFFIX, STAGED_SUFFIX } from "../../store/segment_set.ts";
+import { SOURCE_SUFFIX, STAGED_SUFFIX } from "../../store/compaction/segment_set.ts";
 import type { Store } from "../../store/store.ts";
 import type { StoreOptions } from "../../store/store_options.ts";
 import { verifyJournal } from "../../store/verify.ts";

@@ -1,0 +1,216 @@
+/**
+ * The part of verification that is about indexes: an index file or a footer that says something else than
+ * the frames would make reads give wrong answers, and nothing that is hashed would show it.
+ *
+ * While verification reads the frames, the index is built anew from them. Two indexes of the same frames
+ * have the same bytes, so comparing is comparing bytes.
+ *
+ * @module
+ */
+
+import { crc32 } from "../../platform/checksum.ts";
+import { IoFault, type StoreFile, type StoreFs } from "../../platform/fs.ts";
+import type { BaseChain, BaseFacts } from "../compaction/base_record.ts";
+import { writeU32 } from "../bytes.ts";
+import { EventIndex, STATE_ERASED, STATE_RETIRED } from "./event_index.ts";
+import type { Erasure } from "../frame.ts";
+import { bytesEqual, HASH_SIZE } from "../hash.ts";
+import {
+  decodeIndexFile,
+  encodeIndexFile,
+  readIndexBytes,
+  type SavedJournal,
+  type SavedSegment,
+} from "./index_file.ts";
+import { readFooter } from "../recovery.ts";
+import { decodeFooter, encodeFooter, footerProblem, isOfFrames } from "./segment_footer.ts";
+
+/** What an index turned out to be. */
+export interface IndexFinding {
+  /** `"index"` contradicts the frames; `"unusable"` cannot be used, and opening does without it. */
+  readonly type: "index" | "unusable";
+  readonly reason: string;
+}
+
+/** Compares saved indexes with the frames they were made from. */
+export class IndexAudit {
+  readonly #fs: StoreFs;
+  readonly #dir: string;
+  readonly #index = new EventIndex();
+  readonly #segments: (SavedSegment & { end: number })[] = [];
+  readonly #lastHash: Uint8Array = new Uint8Array(HASH_SIZE);
+  #lastTimestampUs = 0;
+  /** What it was when the current segment began. */
+  #lastTimestampUsBefore = 0;
+  #storeId: Uint8Array | undefined;
+  #firstSequence = 0;
+  #bytes: Uint8Array<ArrayBuffer> | undefined;
+  #saved: SavedJournal | undefined;
+  #compared = false;
+
+  constructor(fs: StoreFs, dir: string) {
+    this.#fs = fs;
+    this.#dir = dir;
+  }
+
+  /** Reads the index file. To be called first. */
+  readIndexFile(): IndexFinding | undefined {
+    const read = readIndexBytes(this.#fs, this.#dir);
+    if (read.type === "missing") return undefined;
+    if (read.type === "unusable") return read;
+    const decoded = decodeIndexFile(read.bytes);
+    if (decoded.type !== "index") {
+      return decoded.type === "unusable" ? decoded : undefined;
+    }
+    this.#bytes = read.bytes;
+    this.#saved = decoded.journal;
+    return undefined;
+  }
+
+  /** Says that older events have been pruned. */
+  begin(base: BaseFacts): void {
+    this.#firstSequence = base.firstSequence;
+    this.#lastTimestampUs = base.lastTimestampUs;
+  }
+
+  /** Takes the head of a chain that began among them. */
+  addBaseChain(head: BaseChain): void {
+    this.#index.addBaseChain(head);
+  }
+
+  /** Begins a segment, in order. */
+  enter(segment: Omit<SavedSegment, "firstRow" | "end">, storeId: Uint8Array): void {
+    this.#storeId = storeId;
+    this.#lastTimestampUsBefore = this.#lastTimestampUs;
+    const { id, framesStart, headerCrc } = segment;
+    this.#segments.push({
+      id,
+      framesStart,
+      headerCrc,
+      firstRow: this.#index.count,
+      end: framesStart,
+    });
+  }
+
+  /** Takes the frame that stands at `offset` of the current segment and ends at `end`. */
+  add(
+    bytes: Uint8Array,
+    body: number,
+    frame: { readonly offset: number; readonly end: number },
+    facts: {
+      readonly eventHash: Uint8Array;
+      readonly timestampUs: number;
+      readonly erasure: Erasure | undefined;
+    },
+  ): void {
+    const row = this.#index.add(bytes, body, frame.offset, facts.eventHash);
+    if (facts.erasure !== undefined) {
+      this.#index.setState(row, facts.erasure === "erased" ? STATE_ERASED : STATE_RETIRED);
+    }
+    this.#segments[this.#segments.length - 1].end = frame.end;
+    this.#lastHash.set(facts.eventHash);
+    this.#lastTimestampUs = facts.timestampUs;
+  }
+
+  /** Compares the index file, if the frames read so far are those it knows. */
+  compareIndexFile(): IndexFinding | undefined {
+    const saved = this.#saved;
+    const last = this.#segments.at(-1);
+    const savedLast = saved?.segments.at(-1);
+    if (
+      this.#compared || saved === undefined || last === undefined || savedLast === undefined ||
+      this.#storeId === undefined || last.id !== savedLast.id || last.end !== savedLast.end
+    ) return undefined;
+    this.#compared = true;
+    const expected = encodeIndexFile({
+      storeId: this.#storeId,
+      firstSequence: this.#firstSequence,
+      lastTimestampUs: this.#lastTimestampUs,
+      lastHash: this.#lastHash,
+      segments: this.#segments,
+    }, this.#index);
+    if (partsEqual(expected, this.#bytes)) return undefined;
+    // What opening leaves aside gives no wrong answer.
+    const isForeign = saved.segments.some((segment, i) =>
+      segment.headerCrc !== this.#segments[i]?.headerCrc
+    );
+    if (isForeign) return { type: "unusable", reason: "it is of other segments" };
+    if (!bytesEqual(saved.lastHash, this.#lastHash)) {
+      return { type: "unusable", reason: OTHER_STATE };
+    }
+    return { type: "index", reason: "it does not say what the frames say: remove it" };
+  }
+
+  /** Compares the footer behind the frames of the current segment, which end at `end`. */
+  compareFooter(file: StoreFile, end: number, fileSize: number): IndexFinding | undefined {
+    const segment = this.#segments[this.#segments.length - 1];
+    let bytes: ReturnType<typeof readFooter>;
+    try {
+      bytes = readFooter(file, end, fileSize);
+    } catch (error) {
+      if (error instanceof IoFault) return { type: "unusable", reason: error.message };
+      throw error;
+    }
+    if (typeof bytes === "string") return { type: "unusable", reason: bytes };
+    const problem = footerProblem(bytes);
+    if (problem !== undefined) return { type: "unusable", reason: problem };
+    const count = this.#index.count - segment.firstRow;
+    if (count === 0) return { type: "unusable", reason: "it stands behind no frame" };
+    const firstSequence = this.#firstSequence + segment.firstRow;
+    const expected = encodeFooter(this.#index, {
+      start: segment.firstRow,
+      end: this.#index.count,
+      firstSequence,
+      framesEnd: end,
+      lastTimestampUs: this.#lastTimestampUs,
+      lastHash: this.#lastHash,
+    });
+    forgetPrunedCauses(bytes, segment.firstRow);
+    if (partsEqual([expected], bytes)) return undefined;
+    const decoded = decodeFooter(bytes);
+    if (decoded.type === "unusable") return decoded;
+    const place = {
+      firstSequence,
+      count,
+      framesEnd: end,
+      lastHash: this.#lastHash,
+      lastTimestampUsBefore: this.#lastTimestampUsBefore,
+    };
+    return isOfFrames(decoded.columns, place)
+      ? { type: "index", reason: "it does not say what the frames say" }
+      : { type: "unusable", reason: "it is of other frames" };
+  }
+
+  /** Says that an index file was never met on the way: it is of a state that is not this one. */
+  finish(): IndexFinding | undefined {
+    if (this.#saved === undefined || this.#compared) return undefined;
+    return { type: "unusable", reason: OTHER_STATE };
+  }
+}
+
+/** A cause in front of the first row has been pruned since: nobody can say any more that there was one. */
+function forgetPrunedCauses(bytes: Uint8Array<ArrayBuffer>, firstRow: number): void {
+  const decoded = decodeFooter(bytes);
+  if (decoded.type !== "footer") return;
+  // The columns are the bytes of the footer.
+  const { cause } = decoded.columns;
+  let isChanged = false;
+  for (let i = 0; i < cause.length; i++) {
+    if (cause[i] <= firstRow + i) continue;
+    cause[i] = 0;
+    isChanged = true;
+  }
+  if (isChanged) writeU32(bytes, 8, crc32(bytes.subarray(12)));
+}
+const OTHER_STATE = "it is of another state of the journal";
+
+function partsEqual(parts: readonly Uint8Array[], bytes: Uint8Array | undefined): boolean {
+  if (bytes === undefined) return false;
+  let at = 0;
+  for (const part of parts) {
+    if (at + part.byteLength > bytes.byteLength) return false;
+    for (let i = 0; i < part.byteLength; i++) if (part[i] !== bytes[at + i]) return false;
+    at += part.byteLength;
+  }
+  return at === bytes.byteLength;
+}

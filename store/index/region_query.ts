@@ -1,0 +1,234 @@
+/**
+ * Finding the rows of a region. The cheapest filter that the index has lists for gives the candidates;
+ * every filter is then applied to each, so which list was chosen can never change an answer.
+ *
+ * @module
+ */
+
+import type { EventIndex } from "./event_index.ts";
+import { utf8Size } from "../utf8.ts";
+import { writeUtf8 } from "../frame.ts";
+import { NAME_UNKNOWN } from "./interner.ts";
+import type { Region } from "../region.ts";
+
+/** Rows from `start` up to but not including `end`. */
+export interface RowRange {
+  readonly start: number;
+  readonly end: number;
+  /** Newest first. */
+  readonly reverse?: boolean;
+  /** Also rows that queries leave out: what a condition of an append has to see. */
+  readonly includeRetired?: boolean;
+}
+
+/** A list of candidates, or all rows. */
+type Candidates =
+  | { readonly type: "none" }
+  | { readonly type: "all" }
+  | {
+    readonly type: "lists";
+    /** How many rows and lists there are. */
+    readonly size: number;
+    readonly listCount: number;
+    readonly open: (range: RowRange) => IterableIterator<number>[];
+  };
+
+/** The rows of a region within a range, in commit order or, reversed, against it. */
+export function* rowsOf(
+  index: EventIndex,
+  region: Region,
+  range: RowRange,
+): IterableIterator<number> {
+  const filter = compile(index, region, range.includeRetired === true);
+  if (filter === undefined) return;
+  const candidates = cheapest(filter.candidates, range, index.count);
+  if (candidates.type === "none") return;
+  if (candidates.type === "all") {
+    const { start, end, reverse } = range;
+    const count = end - start;
+    for (let i = 0; i < count; i++) {
+      const row = reverse ? end - 1 - i : start + i;
+      if (filter.matches(row)) yield row;
+    }
+    return;
+  }
+  for (const row of merged(candidates.open(range), range.reverse === true)) {
+    if (filter.matches(row)) yield row;
+  }
+}
+
+interface CompiledRegion {
+  readonly candidates: Candidates[];
+  matches(row: number): boolean;
+}
+
+/** Turns names into numbers once; `undefined` when a name nobody uses makes the region empty. */
+function compile(
+  index: EventIndex,
+  region: Region,
+  includeRetired: boolean,
+): CompiledRegion | undefined {
+  const candidates: Candidates[] = [];
+  const { entityPrefix, scope, fact, clockRange, lane, tags } = region;
+  const single = (lists: EventIndex["byEntity"], list: number): Candidates => ({
+    type: "lists",
+    size: lists.count(list),
+    listCount: 1,
+    open: ({ start, end, reverse }) => [lists.rows(list, start, end, reverse === true)],
+  });
+
+  let entities: Set<number> | undefined;
+  if (entityPrefix !== undefined) {
+    entities = matchingEntities(index, entityPrefix);
+    if (entities.size === 0) return undefined;
+    const members = entities;
+    let size = 0;
+    for (const entity of members) size += index.byEntity.count(entity);
+    candidates.push({
+      type: "lists",
+      size,
+      listCount: members.size,
+      open: ({ start, end, reverse }) =>
+        Array.from(members, (entity) => index.byEntity.rows(entity, start, end, reverse === true)),
+    });
+  }
+  let scopeNumber = NAME_UNKNOWN;
+  if (scope !== undefined) {
+    scopeNumber = findName(index.scopes, scope);
+    if (scopeNumber === NAME_UNKNOWN) return undefined;
+    candidates.push(single(index.byScope, scopeNumber));
+  }
+  const tagNumbers: number[] = [];
+  for (const tag of tags ?? []) {
+    const number = findName(index.tags, tag);
+    if (number === NAME_UNKNOWN) return undefined;
+    tagNumbers.push(number);
+    candidates.push(single(index.byTag, number));
+  }
+  let kinds: Set<number> | undefined;
+  if (fact !== undefined && fact.type !== "any") {
+    kinds = new Set();
+    const lists: number[] = [];
+    let size = 0;
+    for (const [kind, list] of index.kinds()) {
+      if (fact.type === "exact" ? kind === fact.kind : kind >>> 12 === fact.category) {
+        kinds.add(kind);
+        lists.push(list);
+        size += index.byKind.count(list);
+      }
+    }
+    if (lists.length === 0) return undefined;
+    candidates.push({
+      type: "lists",
+      size,
+      listCount: lists.length,
+      open: ({ start, end, reverse }) =>
+        lists.map((list) => index.byKind.rows(list, start, end, reverse === true)),
+    });
+  }
+
+  const matches = (row: number): boolean => {
+    if (!includeRetired && index.isRetired(row)) return false;
+    const chain = index.chainOf(row);
+    if (entities !== undefined && !entities.has(index.entityOf(chain))) return false;
+    if (lane !== undefined && index.laneOf(chain) !== lane) return false;
+    if (scope !== undefined && index.scopeOf(row) !== scopeNumber) return false;
+    if (kinds !== undefined && !kinds.has(index.kindOf(row))) return false;
+    if (clockRange !== undefined) {
+      const clock = index.clockOf(row);
+      if (clock < clockRange.start || clock > clockRange.end) return false;
+    }
+    return tagNumbers.length === 0 || index.hasTags(row, tagNumbers);
+  };
+  return { candidates, matches };
+}
+
+function cheapest(
+  candidates: readonly Candidates[],
+  range: RowRange,
+  rowCount: number,
+): Candidates {
+  if (range.end <= range.start) return { type: "none" };
+  const rangeSize = range.end - range.start;
+  let best: Candidates = { type: "all" };
+  let bestCost = rangeSize;
+  for (const candidate of candidates) {
+    if (candidate.type !== "lists") continue;
+    const cost = costOf(candidate, rangeSize / rowCount);
+    if (cost < bestCost) [best, bestCost] = [candidate, cost];
+  }
+  return best;
+}
+
+/**
+ * About how many steps a walk over lists takes: one for each row in the range (as if rows were spread
+ * evenly), more when many lists are merged; one to begin each list; and one for each block on the way to
+ * the range.
+ */
+function costOf(candidate: Candidates & { readonly type: "lists" }, share: number): number {
+  const { size, listCount } = candidate;
+  const merging = Math.max(1, Math.log2(listCount));
+  return size * share * merging + listCount + size / BLOCK_ROWS_MAX;
+}
+
+/** Rows in a full block of a posting list. */
+const BLOCK_ROWS_MAX = 512;
+
+/** The entity with this name and every one below it. */
+function matchingEntities(index: EventIndex, prefix: string): Set<number> {
+  if (utf8Size(prefix) > NAME_SIZE_MAX) return new Set();
+  return new Set(index.namespaces.under(scratch, writeUtf8(scratch, 0, prefix)));
+}
+
+/** The number of a name, or `NAME_UNKNOWN`. */
+export function findName(names: EventIndex["entities"], name: string): number {
+  if (utf8Size(name) > NAME_SIZE_MAX || !name.isWellFormed()) return NAME_UNKNOWN;
+  return names.find(scratch, 0, writeUtf8(scratch, 0, name));
+}
+
+/** No entity, scope or tag is longer. */
+const NAME_SIZE_MAX = 1024;
+const scratch = new Uint8Array(NAME_SIZE_MAX * 3);
+
+/** Several ordered lists of different rows as one. */
+function* merged(lists: IterableIterator<number>[], reverse: boolean): IterableIterator<number> {
+  if (lists.length === 1) {
+    yield* lists[0];
+    return;
+  }
+  // A binary heap of the next row of each list.
+  const sign = reverse ? -1 : 1;
+  const heap: { row: number; list: IterableIterator<number> }[] = [];
+  for (const list of lists) {
+    const { value, done } = list.next();
+    if (!done) heap.push({ row: value * sign, list });
+  }
+  for (let i = (heap.length >> 1) - 1; i >= 0; i--) siftDown(heap, i);
+  while (heap.length > 0) {
+    const top = heap[0];
+    yield top.row * sign;
+    const { value, done } = top.list.next();
+    if (done) {
+      const last = heap.pop();
+      if (heap.length === 0 || last === undefined) return;
+      heap[0] = last;
+    } else {
+      top.row = value * sign;
+    }
+    siftDown(heap, 0);
+  }
+}
+
+function siftDown(heap: { row: number }[], start: number): void {
+  const item = heap[start];
+  let at = start;
+  for (;;) {
+    let child = at * 2 + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && heap[child + 1].row < heap[child].row) child++;
+    if (heap[child].row >= item.row) break;
+    heap[at] = heap[child];
+    at = child;
+  }
+  heap[at] = item;
+}
