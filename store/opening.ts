@@ -18,6 +18,7 @@ import {
 } from "./errors.ts";
 import type { EventRegistry } from "./event_definition.ts";
 import { loadJournal } from "./index/cold_start.ts";
+import { INDEX_FILE_NAME } from "./index/index_file.ts";
 import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
 import type { OpenReport } from "./open_report.ts";
@@ -85,6 +86,10 @@ export function openForWriting(
   // Whatever can refuse the journal has had its say: from here on, things are changed.
   const { tailPolicy } = options;
   const repairs = repairEnd({ fs, dir, index, log, loader, stop, tailPolicy });
+  // It would go on to know what has been given up.
+  if (tailPolicy === "cutAtDamage" && repairs.length > 0) {
+    fs.removeIfPresent(`${dir}/${INDEX_FILE_NAME}`);
+  }
   const oddities = [...loader.oddities, ...settle(fs, dir, loader, log), ...tidy(fs, dir)];
 
   const ids = new IdGenerator(entropy);

@@ -205,7 +205,10 @@ export class JournalLoader {
         return `segment ${known.id} is not the one it knew`;
       }
       const fileSize = fs.stat(opened.path)?.size ?? 0;
-      if (fileSize < known.end) return `segment ${known.id} ends before it`;
+      if (fileSize < known.end) {
+        const missing = known.end - fileSize;
+        return `segment ${known.id} has lost its end: ${missing} bytes of events that it knew are gone`;
+      }
       const segment = this.#enter(opened, known.firstRow);
       segment.end = known.end;
     }

@@ -155,7 +155,7 @@ export class Store extends JournalReader {
   #durableRows: number;
   /** What is being done to the files as a whole; one such thing at a time. */
   #lifecycle: Compaction | undefined;
-  /** The index file is saved again at the first cadence sync that finds so many rows. */
+  /** The index file is saved again at the first sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
   private constructor(facts: OpenedFacts, openReport: OpenReport) {
@@ -937,6 +937,7 @@ export class Store extends JournalReader {
   #syncNow(action: string): void {
     this.#writer.sync(action);
     this.#markDurable();
+    if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
   }
 
   #markDurable(): void {

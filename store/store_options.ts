@@ -34,7 +34,8 @@ export interface ReadOptions {
     /** Read the footers of sealed segments, and in a writer add them. Default true. */
     readonly footers?: boolean;
     /**
-     * Also save the index file after so many events, in a writer; 0 leaves it to the close. A save takes
+     * Also save the index file after so many events, at the next sync, in a writer; 0 leaves it to the
+     * close. A save takes
      * about 0.1 µs for each event of the journal, so each next one waits for half as many events again
      * as there are. Default 1,000,000.
      */

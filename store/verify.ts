@@ -92,6 +92,8 @@ export type FindingType =
    * wrong answers. Removing `index.fbati` helps, and so does opening with `coldStart` switched off.
    */
   | "index"
+  /** The index file knows events that the log does not have any more: its end was cut off. */
+  | "lost"
   /** An index file or footer is damaged or out of date. Opening does without it, and takes longer. */
   | "unusable"
   /**

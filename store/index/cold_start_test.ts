@@ -37,6 +37,7 @@ import { decodeSegmentHeader } from "../segment_header.ts";
 import { segmentIdOf, segmentName } from "../segment_log.ts";
 import { Store } from "../store.ts";
 import { STORE_META_NAME } from "../store_meta.ts";
+import { verifyJournal } from "../verify.ts";
 
 /** Of the size of one event, so that nearly every append rolls. */
 const TINY = { segmentMaxBytes: 512 };
@@ -261,9 +262,22 @@ test("S001-5: where the log is shorter than the index file says, the frames coun
       using reader = readIndexed(fsOf(cut));
       assert.deepEqual(contentOf(reader), contentOf(expected));
       assert.equal(reader.openReport.indexFile, "ignored");
+      const missing = bytes.byteLength - size;
       assert.deepEqual(reader.openReport.oddities, [
-        "index.fbati was not used: segment 1 ends before it",
+        "index.fbati was not used: segment 1 has lost its end: " +
+        `${missing} bytes of events that it knew are gone`,
       ]);
+      const { findings, intact } = verifyJournal(DIR, { fs: fsOf(cut) });
+      const lost = reader.stats().nextSequence - framesOf(bytes).length;
+      assert.deepEqual(findings.map(({ type, file }) => [type, file]), [
+        ...size === offset ? [] : [["tail", "000001.fbat"]],
+        ["lost", "index.fbati"],
+      ]);
+      assert.equal(
+        findings.at(-1)?.reason,
+        `it knows ${-lost} events more: the end of the log is gone`,
+      );
+      assert.equal(intact, false, "what is gone had been durable");
       using store = openIndexed(fsOf(cut));
       assert.deepEqual(contentOf(store).slice(0, -1), contentOf(expected));
       assert.equal(store.openReport.repairs.length, size === offset ? 0 : 1);

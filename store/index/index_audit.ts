@@ -27,8 +27,11 @@ import { decodeFooter, encodeFooter, footerProblem, isOfFrames } from "./segment
 
 /** What an index turned out to be. */
 export interface IndexFinding {
-  /** `"index"` contradicts the frames; `"unusable"` cannot be used, and opening does without it. */
-  readonly type: "index" | "unusable";
+  /**
+   * `"index"` contradicts the frames; `"lost"` knows more than there is; `"unusable"` cannot be used, and
+   * opening does without it.
+   */
+  readonly type: "index" | "lost" | "unusable";
   readonly reason: string;
 }
 
@@ -46,6 +49,8 @@ export class IndexAudit {
   #firstSequence = 0;
   #bytes: Uint8Array<ArrayBuffer> | undefined;
   #saved: SavedJournal | undefined;
+  /** The sequence behind the last event that it knows. */
+  #savedEnd = 0;
   #compared = false;
 
   constructor(fs: StoreFs, dir: string) {
@@ -64,6 +69,7 @@ export class IndexAudit {
     }
     this.#bytes = read.bytes;
     this.#saved = decoded.journal;
+    this.#savedEnd = decoded.journal.firstSequence + decoded.index.count;
     return undefined;
   }
 
@@ -183,8 +189,15 @@ export class IndexAudit {
 
   /** Says that an index file was never met on the way: it is of a state that is not this one. */
   finish(): IndexFinding | undefined {
-    if (this.#saved === undefined || this.#compared) return undefined;
-    return { type: "unusable", reason: OTHER_STATE };
+    const saved = this.#saved;
+    if (saved === undefined || this.#compared) return undefined;
+    const lost = this.#savedEnd - this.#firstSequence - this.#index.count;
+    const isOurs = this.#segments.length > 0 &&
+      this.#segments.every(({ headerCrc }, i) => saved.segments[i]?.headerCrc === headerCrc);
+    // It was saved when they were durable.
+    return lost > 0 && isOurs
+      ? { type: "lost", reason: `it knows ${lost} events more: the end of the log is gone` }
+      : { type: "unusable", reason: OTHER_STATE };
   }
 }
 

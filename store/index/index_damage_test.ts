@@ -294,7 +294,8 @@ test("the index file of the state before a tail repair is left aside", () => {
   const cut = new Map(TREE).set(last, bytes.slice(0, offset + 20));
   using reader = readIndexed(fsOf(cut));
   assert.deepEqual(reader.openReport.oddities, [
-    `index.fbati was not used: segment ${id} ends before it`,
+    `index.fbati was not used: segment ${id} has lost its end: ` +
+    `${end - offset - 20} bytes of events that it knew are gone`,
   ]);
   // Repaired, and gone on with until the log is as long again.
   const repaired = goneOn(cut, 5, 9, { segmentMaxBytes: 1 << 20, coldStart: { indexFile: false } });

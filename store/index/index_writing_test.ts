@@ -580,16 +580,18 @@ test("a store that is told not to saves no index file, and one with an interval 
 test("a save in the append that rolled has an empty last segment, and is as good as any", () => {
   const fs = new MemoryFs();
   const store = openIndexed(fs, { ...EACH, coldStart: { saveEveryNEvents: 1 } });
+  // The sync of the open saves too.
+  store.append(USER, KIND, "rolls");
   store.append(USER, KIND, "rolls and saves");
   const tree = readTree(fs, DIR);
   const decoded = decodeIndexFile(new Uint8Array(tree.get(INDEX_FILE_NAME) ?? []));
   assert.equal(decoded.type, "index");
   const { journal } = decoded as Extract<typeof decoded, { type: "index" }>;
-  assert.deepEqual(journal.segments.map(({ firstRow }) => firstRow), [0, 1]);
-  assert.equal(journal.segments[1].framesStart, journal.segments[1].end);
+  assert.deepEqual(journal.segments.map(({ firstRow }) => firstRow), [0, 1, 2]);
+  assert.equal(journal.segments[2].framesStart, journal.segments[2].end);
   using reader = readIndexed(fsOf(tree));
   const { indexFileEntries, tailEntries, oddities } = reader.openReport;
-  assert.deepEqual([indexFileEntries, tailEntries, oddities], [1, 1, []]);
+  assert.deepEqual([indexFileEntries, tailEntries, oddities], [2, 1, []]);
   assert.deepEqual(verifyJournal(DIR, { fs: fsOf(tree) }).findings, []);
 });
 

@@ -24,13 +24,31 @@ export class Namespaces {
   /** Names of too many levels. */
   readonly #deep: number[] = [];
   #built = 0;
+  /** The last answer: whoever follows a region asks for the same prefix again and again. */
+  #last: { readonly prefix: string; readonly built: number; readonly names: Set<number> } = {
+    prefix: "",
+    built: 0,
+    names: new Set(),
+  };
 
   /** @param names whose prefixes to follow. */
   constructor(names: Interner) {
     this.#names = names;
   }
 
-  /** The numbers of the name that is `prefix`, if there is one, and of all names below it. */
+  /**
+   * The numbers of the name that is `prefix`, if there is one, and of all names below it. `text` is the
+   * prefix as well. The set is not the caller's to change.
+   */
+  setUnder(text: string, prefix: Uint8Array, size: number): ReadonlySet<number> {
+    const built = this.#names.count;
+    if (this.#last.prefix !== text || this.#last.built !== built) {
+      this.#last = { prefix: text, built, names: new Set(this.under(prefix, size)) };
+    }
+    return this.#last.names;
+  }
+
+  /** As {@linkcode setUnder}, as a list. */
   under(prefix: Uint8Array, size: number): number[] {
     this.#build();
     const numbers: number[] = [];

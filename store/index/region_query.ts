@@ -77,7 +77,7 @@ function compile(
     open: ({ start, end, reverse }) => [lists.rows(list, start, end, reverse === true)],
   });
 
-  let entities: Set<number> | undefined;
+  let entities: ReadonlySet<number> | undefined;
   if (entityPrefix !== undefined) {
     entities = matchingEntities(index, entityPrefix);
     if (entities.size === 0) return undefined;
@@ -175,9 +175,9 @@ function costOf(candidate: Candidates & { readonly type: "lists" }, share: numbe
 const BLOCK_ROWS_MAX = 512;
 
 /** The entity with this name and every one below it. */
-function matchingEntities(index: EventIndex, prefix: string): Set<number> {
+function matchingEntities(index: EventIndex, prefix: string): ReadonlySet<number> {
   if (utf8Size(prefix) > NAME_SIZE_MAX) return new Set();
-  return new Set(index.namespaces.under(scratch, writeUtf8(scratch, 0, prefix)));
+  return index.namespaces.setUnder(prefix, scratch, writeUtf8(scratch, 0, prefix));
 }
 
 /** The number of a name, or `NAME_UNKNOWN`. */
