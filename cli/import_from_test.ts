@@ -147,7 +147,8 @@ test("import --from reads beside a live writer, and imports a journal into itsel
     using writer = Store.open(`${dir}/a`);
     writer.append({ entity: "order:1", scope: "shop" }, KIND, { n: 10 });
     assert.equal((await facts(["import", `${dir}/b`, "--from", `${dir}/a`])).imported, 11);
-    const itself = ["import", `${dir}/b`, "--from", `${dir}/b`];
+    const itself = ["import", `${dir}/b`, "--from", `${dir}/b`, "--namespace", "again"];
+    assert.equal((await facts(itself.slice(0, 4))).imported, 0, "it has them all");
     assert.equal((await facts(itself)).imported, 11);
     const { imported, deduplicated, skippedReimported } = await facts(itself);
     assert.deepEqual([imported, deduplicated, skippedReimported], [0, 11, 11]);

@@ -316,7 +316,12 @@ export class AsyncValidationError extends StoreError {
 }
 
 /** Why a stored payload could not be decoded. */
-export type DecodeFailure = "KindMismatch" | "FutureVersion" | "UpcastFailed" | "Invalid";
+export type DecodeFailure =
+  | "KindMismatch"
+  | "Erased"
+  | "FutureVersion"
+  | "UpcastFailed"
+  | "Invalid";
 
 /**
  * A stored payload is not what the definition expects. The event itself is unharmed: read it without a
@@ -325,6 +330,7 @@ export type DecodeFailure = "KindMismatch" | "FutureVersion" | "UpcastFailed" | 
  * | Reason          | Remedy                                                                        |
  * | --------------- | ----------------------------------------------------------------------------- |
  * | `KindMismatch`  | ask with the definition of the kind that was found                            |
+ * | `Erased`        | a compaction has erased the payload: look at `isErased` first                 |
  * | `FutureVersion` | a newer program wrote it: upgrade this one                                    |
  * | `UpcastFailed`  | correct the step from `storedVersion`; `cause` is what it threw               |
  * | `Invalid`       | make the schema tolerate it, or raise the version; `cause` says what is wrong |
@@ -587,6 +593,8 @@ function describeFailure(
     case "KindMismatch":
       return `the event has kind ${EventKind.format(foundKind)}, ` +
         `and the definition ${EventKind.format(definition.kind)}`;
+    case "Erased":
+      return "its payload has been erased";
     case "FutureVersion":
       return `the payload has version ${storedVersion}, ` +
         `and this program knows up to ${definition.version}`;

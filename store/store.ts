@@ -390,6 +390,7 @@ export class Store extends JournalReader {
   importEvents(source: JournalReader, options: ImportOptions = {}): ImportReport {
     this.#assertWritable("import events");
     return runImport(source, options, {
+      storeId: this.storeId,
       isKnown: (id) => this.source.index.findId(id, 0) !== ROW_NONE,
       writer: {
         limits: this.options,

@@ -92,8 +92,12 @@ export interface EventJson {
   readonly contentHash: string;
   /** BLAKE3 of the header, in hex. */
   readonly eventHash: string;
-  /** The payload, decoded. */
-  readonly payload: unknown;
+  /** The payload, decoded; not there when it was erased. */
+  readonly payload?: unknown;
+  /** Whether the payload has been erased; only there when it has. */
+  readonly erased?: true;
+  /** Whether the event has left queries too; only there when it has. */
+  readonly retired?: true;
 }
 
 /**
@@ -281,7 +285,7 @@ export class StoredEvent {
   /**
    * The payload in the definition's current shape, lifted from an older version when need be.
    *
-   * @throws {DecodeError} when the event is of another kind, from a newer program, or not valid.
+   * @throws {DecodeError} when the event is of another kind, erased, from a newer program, or not valid.
    */
   decode<Input, Output>(definition: EventDefinition<Input, Output>): Output {
     if (this.kind !== definition.kind) {
@@ -290,6 +294,9 @@ export class StoredEvent {
         storedVersion: this.payloadVersion,
         foundKind: this.kind,
       });
+    }
+    if (this.isErased) {
+      throw new DecodeError("Erased", { definition, storedVersion: this.payloadVersion });
     }
     return definition.decode(this.payload, this.payloadVersion);
   }
@@ -317,7 +324,9 @@ export class StoredEvent {
       prevHash: toHex(this.prevHash),
       contentHash: toHex(this.contentHash),
       eventHash: toHex(this.eventHash),
-      payload: this.payload,
+      ...(this.isErased
+        ? { erased: true, ...(this.isRetired && { retired: true }) }
+        : { payload: this.payload }),
     };
   }
 

@@ -87,8 +87,9 @@ export type CompactionStrategy =
   /** Fewer, larger segments; every event stays as it is. */
   | { readonly type: "merge" }
   /**
-   * Erases payloads for good: what `keep` gives up leaves queries too. Its header stays, and with it
-   * sequence, chain, receipts and idempotent replay.
+   * Erases payloads for good, and what `keep` gives up leaves queries too: `query`, `events`, `byEntity`.
+   * Its header stays, and with it sequence, chain, receipts, idempotent replay, clocks and conditions:
+   * `get`, `at` and `latest` still give the event, and a `failIf` that means it still fails.
    */
   | { readonly type: "retention"; readonly keep: RetentionRule }
   /** Erases payloads for good: what `keep` gives up stays in every answer, without its payload. */
@@ -98,7 +99,10 @@ export type CompactionStrategy =
 export interface CompactionOptions {
   /** What it is for. Default: merge. */
   readonly strategy?: CompactionStrategy;
-  /** With fewer sealed segments than this nothing is done. At least 1; default 2. */
+  /**
+   * With fewer sealed segments than this nothing is done. At least 1; default 2 for a merge, and 1 where
+   * something is to be erased.
+   */
   readonly minSegments?: number;
   /** Seals the active segment first, when it has an event, so that it takes part. Default `false`. */
   readonly seal?: boolean;
@@ -367,12 +371,23 @@ export class Compaction implements Disposable {
     const { minSegments, strategy, rule, stepMaxBytes, dryRun } = this.#options;
     let sealed: Segment[] = [];
     try {
-      settleEarlier("compact", this.#host);
-      if (this.#options.seal && !dryRun) this.#host.seal();
       sealed = log.segments.slice(0, -1);
+      if (dryRun) {
+        // Sealing would only give the newest segment a successor.
+        const { firstRow } = log.segments[log.segments.length - 1];
+        if (this.#options.seal && firstRow < log.nextRow) sealed = [...log.segments];
+      } else {
+        settleEarlier("compact", this.#host);
+        if (this.#options.seal) this.#host.seal();
+        sealed = log.segments.slice(0, -1);
+      }
       if (sealed.length < minSegments) {
+        const there = sealed.length === 1
+          ? "is 1 sealed segment"
+          : `are ${sealed.length} sealed segments`;
         return this.#end(sealed, "skipped", {
-          reason: `there are ${sealed.length} sealed segments, and ${minSegments} are wanted`,
+          reason:
+            `there ${there}, and minSegments asks for ${minSegments}: lower it, or seal the newest`,
         });
       }
       const doomed = rule === undefined ? undefined : yield* judge({
@@ -380,7 +395,7 @@ export class Compaction implements Disposable {
         rule,
         retires: strategy === "retention",
         start: sealed[0].firstRow,
-        end: log.segments[sealed.length].firstRow,
+        end: log.segments[sealed.length]?.firstRow ?? log.nextRow,
         nowUs: this.#now(),
         stepMaxBytes,
         assertOpen: () => this.#assertGoingOn(),
@@ -430,7 +445,8 @@ export class Compaction implements Disposable {
   *#plan(sealed: readonly Segment[], doomed: RowSet | undefined): Generator<void, Run[]> {
     const { source } = this.#host;
     const { mergedSegmentMaxBytes, stepMaxBytes } = this.#options;
-    const bounds = [...sealed, source.log.segments[sealed.length]].map(({ firstRow }) => firstRow);
+    const bounds = sealed.map(({ firstRow }) => firstRow);
+    bounds.push(source.log.segments[sealed.length]?.firstRow ?? source.log.nextRow);
     const saved = doomed === undefined || doomed.count === 0
       ? undefined
       : yield* measure(source, doomed, { bounds, stepMaxBytes });
@@ -947,7 +963,12 @@ function resolveCompaction(options: CompactionOptions): ResolvedCompaction {
   return {
     strategy: type,
     rule: strategy.type === "merge" ? undefined : compileRule(strategy.keep),
-    minSegments: atLeast("minSegments", options.minSegments ?? 2, 1, 2 ** 32 - 1),
+    minSegments: atLeast(
+      "minSegments",
+      options.minSegments ?? (type === "merge" ? 2 : 1),
+      1,
+      2 ** 32 - 1,
+    ),
     seal,
     mergedSegmentMaxBytes: atLeast(
       "mergedSegmentMaxBytes",

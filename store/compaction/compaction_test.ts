@@ -28,6 +28,7 @@ import {
   StoreClosedError,
   WriterCrashedError,
 } from "../errors.ts";
+import { defineEvent } from "../event_definition.ts";
 import { EventKind } from "../event_kind.ts";
 import { evidenceHash } from "../evidence.ts";
 import { blake3, toHex } from "../hash.ts";
@@ -154,7 +155,8 @@ test("too few sealed segments, or nothing to do, is skipped without touching a f
     return reason;
   });
   assert.deepEqual(reasons, [
-    `there are ${sealed} sealed segments, and ${sealed + 1} are wanted`,
+    `there are ${sealed} sealed segments, and minSegments asks for ${sealed + 1}: lower it, or ` +
+    "seal the newest",
     "there is nothing to merge or to erase",
     "there is nothing to merge or to erase",
   ]);
@@ -589,6 +591,37 @@ test("a dry run says what would be done, to the byte, and does nothing", () => {
   assert.equal(wet.bytesReclaimed, size(before) - size(readTree(fs, DIR)));
 });
 
+test("a dry run counts the newest segment too, when it is to be sealed", () => {
+  const fs = new MemoryFs();
+  const store = openStore(fs);
+  store.append(USER, KIND, "erased");
+  const options = { strategy: { type: "tombstone", keep: { maxCount: 0 } }, seal: true } as const;
+  const tree = readTree(fs, DIR);
+  const dry = store.compact({ ...options, dryRun: true });
+  assert.deepEqual([dry.outcome, dry.eventsErased, dry.body.merges.length], ["performed", 1, 1]);
+  assert.deepEqual(readTree(fs, DIR), tree);
+  const wet = store.compact(options);
+  assert.deepEqual([wet.outcome, wet.eventsErased, wet.transactions], ["performed", 1, 1]);
+  assert.deepEqual(store.query({ kind: KIND }).map(({ isErased }) => isErased), [true]);
+});
+
+test("an erased event is no payload of its definition, and says so in JSON", () => {
+  const { store } = filled(1);
+  const definition = defineEvent({ name: "thing.happened", kind: KIND });
+  const erase = (type: "tombstone" | "retention") =>
+    store.compact({ strategy: { type, keep: { maxCount: 0 } }, seal: true });
+  const [before] = store.query({ kind: KIND });
+  assert.equal("erased" in before.toJSON(), false);
+  assert.equal(erase("tombstone").eventsErased, 1);
+  const [event] = store.query({ kind: KIND });
+  assert.throws(() => event.decode(definition), { name: "DecodeError", reason: "Erased" });
+  const { erased, retired } = event.toJSON();
+  assert.deepEqual([erased, retired, "payload" in event.toJSON()], [true, undefined, false]);
+  erase("retention");
+  const { retired: now } = store.get(event.eventId)?.toJSON() ?? {};
+  assert.equal(now, true);
+});
+
 test("the evidence says what was made of what, and its hash covers all of it", () => {
   const run = () => {
     const { fs, store } = filled(12);
@@ -599,7 +632,7 @@ test("the evidence says what was made of what, and its hash covers all of it", (
   const [merge] = body.merges;
   assert.deepEqual(
     [body.schemaVersion, body.strategy, body.minSegments, body.outcome, body.findings],
-    [1, "tombstone", 2, "performed", []],
+    [1, "tombstone", 1, "performed", []],
   );
   assert.equal(body.inputSegmentIdLow, 1);
   assert.equal(body.inputSegmentIdHigh, body.sealedSegmentCount);

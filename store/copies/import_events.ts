@@ -73,6 +73,9 @@ export interface ImportOptions {
    * under another one everything is imported again. The default stays the same when the journal is moved,
    * and is shared by its copies. Two journals that import from each other should share one name, or
    * each takes back what it has given, over and over.
+   *
+   * A copy of a journal, as `fork` makes it, has the journal's id. Without a name of its own it is taken
+   * for what it is: events that both have are known, and only what the other has alone is imported.
    */
   readonly namespace?: string;
   /** Which events of the source. Default: all but the store's own, which are never imported. */
@@ -182,6 +185,8 @@ export class ImportSourceClosedError extends StoreError {
 
 /** The journal that imports, as far as an import needs it. */
 export interface ImportTarget {
+  /** Which journal it is; `undefined` while there is none. */
+  readonly storeId: string | undefined;
   /** Whether an event has this id, sixteen bytes. */
   isKnown(id: Uint8Array): boolean;
   /** What writes; without it, it is only counted what would be written. */
@@ -225,6 +230,7 @@ export function previewImport(
   options: ImportOptions = {},
 ): ImportReport {
   return runImport(source, options, {
+    storeId: target?.storeId,
     isKnown: (id) => target?.get(formatId(id)) !== undefined,
   });
 }
@@ -251,6 +257,8 @@ class EventImport {
   readonly #onProgress: ImportOptions["onProgress"];
   readonly #durable: boolean;
   readonly #namespace: string;
+  /** Whether source and target are copies of one journal, so that events keep their ids. */
+  readonly #isCopy: boolean;
   readonly #ids: DerivedIds;
   readonly #provenance: ProvenanceEncoder;
   readonly #copies = new Slab();
@@ -300,6 +308,7 @@ class EventImport {
     this.#pageSize = Math.min(chunkSize, target.writer?.limits.batchMaxSize ?? chunkSize);
     this.#page = new PageIds(target.writer === undefined ? 0 : this.#pageSize);
     this.#namespace = assertNamespace(namespace ?? source.storeId);
+    this.#isCopy = namespace === undefined && source.storeId === target.storeId;
     this.#ids = new DerivedIds(this.#namespace);
     this.#provenance = new ProvenanceEncoder(this.#namespace, parseId(source.storeId));
   }
@@ -340,6 +349,10 @@ class EventImport {
       return;
     }
     const draft = this.#drafts[this.#staged] ??= new AppendDraft();
+    if (this.#isCopy && this.#isKnownAt(body, EVENT_ID_OFFSET)) {
+      this.#deduplicated++;
+      return;
+    }
     this.#ids.derive(body, EVENT_ID_OFFSET, draft.eventId);
     if (this.#target.isKnown(draft.eventId) || this.#page.has(draft.eventId)) {
       this.#deduplicated++;
@@ -435,11 +448,18 @@ class EventImport {
   #translateCause(body: Uint8Array, causationId: Uint8Array): void {
     const id = this.#causeId;
     if (isZero(body, CAUSATION_ID_OFFSET, CAUSATION_ID_OFFSET + ID_SIZE)) id.fill(0);
-    else {
+    else if (!(this.#isCopy && this.#isKnownAt(body, CAUSATION_ID_OFFSET))) {
       this.#ids.derive(body, CAUSATION_ID_OFFSET, id);
       if (!this.#page.has(id) && !this.#target.isKnown(id)) id.fill(0);
     }
     for (let i = 0; i < ID_SIZE; i++) causationId[i] = id[i];
+  }
+
+  /** Whether the target has the event whose id stands in a body. Leaves the id in `#causeId`. */
+  #isKnownAt(body: Uint8Array, offset: number): boolean {
+    const id = this.#causeId;
+    for (let i = 0; i < ID_SIZE; i++) id[i] = body[offset + i];
+    return this.#target.isKnown(id);
   }
 
   #stage(draft: AppendDraft, sequence: number, { limits }: ImportWriter): void {

@@ -14,6 +14,7 @@ import {
   readTree,
   writeFile,
 } from "../../tests/support/journal_bytes.ts";
+import { SeededEntropy } from "../../tests/support/seeded_entropy.ts";
 import { inTempDir } from "../../tests/support/temp_dir.ts";
 import { readU16, writeU16, writeU32 } from "../bytes.ts";
 import { defineEvent } from "../event_definition.ts";
@@ -294,7 +295,12 @@ test("every counter counts exactly its events", () => {
 test("a journal that imports from itself comes to an end, and does it only once", () => {
   using store = sourceOf(5);
   assert.deepEqual(
-    store.importEvents(store, { chunkSize: 2 }),
+    store.importEvents(store),
+    report({ deduplicated: 5, skippedReserved: 1, sourceHighWatermark: 5 }),
+    "without a namespace it is taken for what it is",
+  );
+  assert.deepEqual(
+    store.importEvents(store, { namespace: "self", chunkSize: 2 }),
     report({
       imported: 5,
       skippedReserved: 1,
@@ -305,7 +311,7 @@ test("a journal that imports from itself comes to an end, and does it only once"
     }),
   );
   assert.deepEqual(
-    store.importEvents(store, { chunkSize: 2 }),
+    store.importEvents(store, { namespace: "self", chunkSize: 2 }),
     report({
       deduplicated: 5,
       skippedReimported: 5,
@@ -317,6 +323,27 @@ test("a journal that imports from itself comes to an end, and does it only once"
   assert.deepEqual(events.slice(5).map(carried), events.slice(0, 5).map(carried));
 });
 
+test("a fork gives back what it has alone, and the causes that both have", () => {
+  const fs = new MemoryFs();
+  using store = openStore(fs);
+  const shared = store.append(ORDER, KIND, 1);
+  store.fork("fork");
+  store.append(ORDER, KIND, "only here");
+  {
+    using fork = Store.open("fork", { fs, entropy: new SeededEntropy(77) });
+    const first = fork.append(ORDER, KIND, "only there", { causationId: shared.eventId });
+    fork.append(ORDER, KIND, "because of that", { causationId: first.eventId });
+  }
+  using fork = Store.openReadOnly("fork", { fs });
+  const { imported, deduplicated } = store.importEvents(fork);
+  assert.deepEqual([imported, deduplicated], [2, 1]);
+  const [there, because] = ownEvents(store).slice(-2);
+  assert.equal(there.payload, "only there");
+  assert.equal(there.causationId, shared.eventId);
+  assert.equal(because.causationId, there.eventId);
+  assert.equal(store.importEvents(fork).imported, 0);
+});
+
 test("a reader on the same directory is a source, too", () => {
   const fs = new MemoryFs();
   using store = openStore(fs);
@@ -324,10 +351,11 @@ test("a reader on the same directory is a source, too", () => {
   using reader = openReader(fs);
   store.append(ORDER, KIND, 2);
   // What the reader has not seen yet is not imported.
-  assert.equal(store.importEvents(reader, { chunkSize: 1 }).imported, 1);
+  const namespace = "self";
+  assert.equal(store.importEvents(reader, { namespace, chunkSize: 1 }).imported, 1);
   reader.refresh();
   assert.deepEqual(
-    store.importEvents(reader, { chunkSize: 1 }),
+    store.importEvents(reader, { namespace, chunkSize: 1 }),
     report({
       imported: 1,
       deduplicated: 1,
