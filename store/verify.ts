@@ -652,7 +652,7 @@ class Verifier {
     let scanner = new FrameScanner(file, range.start, size);
     let group: OpenGroup | undefined;
     for (;;) {
-      this.#reportIndex(this.#audit?.compareIndexFile());
+      if (this.#audit?.isAtWatermark === true) this.#reportIndex(this.#audit.compareIndexFile());
       const result = scanner.next();
       if (result === "frame") {
         group = this.#verifyFrame(scanner, segment, group);
@@ -765,11 +765,7 @@ class Verifier {
     this.#nextSequence = sequence + 1;
     this.#lastTimestampUs = timestampUs;
     this.#lastHash.set(eventHash);
-    this.#audit?.add(bytes, body, { offset, end: scanner.nextOffset }, {
-      eventHash,
-      timestampUs,
-      erasure,
-    });
+    this.#audit?.add(scanner, eventHash, timestampUs, erasure);
     this.#events++;
     if (this.#events % PROGRESS_EVENTS === 0) this.#progress(offset + FRAME_HEADER_SIZE);
     if (remaining === 0) return undefined;

@@ -14,6 +14,7 @@ import type { BaseChain, BaseFacts } from "../compaction/base_record.ts";
 import { writeU32 } from "../bytes.ts";
 import { EventIndex, STATE_ERASED, STATE_RETIRED } from "./event_index.ts";
 import type { Erasure } from "../frame.ts";
+import type { FrameScanner } from "../frame_scanner.ts";
 import { bytesEqual, HASH_SIZE } from "../hash.ts";
 import {
   decodeIndexFile,
@@ -51,6 +52,8 @@ export class IndexAudit {
   #saved: SavedJournal | undefined;
   /** The sequence behind the last event that it knows. */
   #savedEnd = 0;
+  /** The segment that it ends in. */
+  #watermark: SavedSegment | undefined;
   #compared = false;
 
   constructor(fs: StoreFs, dir: string) {
@@ -69,6 +72,7 @@ export class IndexAudit {
     }
     this.#bytes = read.bytes;
     this.#saved = decoded.journal;
+    this.#watermark = decoded.journal.segments.at(-1);
     this.#savedEnd = decoded.journal.firstSequence + decoded.index.count;
     return undefined;
   }
@@ -98,35 +102,35 @@ export class IndexAudit {
     });
   }
 
-  /** Takes the frame that stands at `offset` of the current segment and ends at `end`. */
+  /** Takes the frame that a scanner of the current segment stands at. Called for every event. */
   add(
-    bytes: Uint8Array,
-    body: number,
-    frame: { readonly offset: number; readonly end: number },
-    facts: {
-      readonly eventHash: Uint8Array;
-      readonly timestampUs: number;
-      readonly erasure: Erasure | undefined;
-    },
+    scanner: FrameScanner,
+    eventHash: Uint8Array,
+    timestampUs: number,
+    erasure: Erasure | undefined,
   ): void {
-    const row = this.#index.add(bytes, body, frame.offset, facts.eventHash);
-    if (facts.erasure !== undefined) {
-      this.#index.setState(row, facts.erasure === "erased" ? STATE_ERASED : STATE_RETIRED);
+    // Nobody asks for heads here, so their hashes are not kept.
+    const row = this.#index.add(scanner.bytes, scanner.body, scanner.offset, undefined);
+    if (erasure !== undefined) {
+      this.#index.setState(row, erasure === "erased" ? STATE_ERASED : STATE_RETIRED);
     }
-    this.#segments[this.#segments.length - 1].end = frame.end;
-    this.#lastHash.set(facts.eventHash);
-    this.#lastTimestampUs = facts.timestampUs;
+    const segment = this.#segments[this.#segments.length - 1];
+    segment.end = scanner.nextOffset;
+    for (let i = 0; i < HASH_SIZE; i++) this.#lastHash[i] = eventHash[i];
+    this.#lastTimestampUs = timestampUs;
+  }
+
+  /** Whether the frames read so far are those that the index file knows. */
+  get isAtWatermark(): boolean {
+    const segment = this.#segments.at(-1);
+    return segment !== undefined && !this.#compared && segment.end === this.#watermark?.end &&
+      segment.id === this.#watermark.id;
   }
 
   /** Compares the index file, if the frames read so far are those it knows. */
   compareIndexFile(): IndexFinding | undefined {
     const saved = this.#saved;
-    const last = this.#segments.at(-1);
-    const savedLast = saved?.segments.at(-1);
-    if (
-      this.#compared || saved === undefined || last === undefined || savedLast === undefined ||
-      this.#storeId === undefined || last.id !== savedLast.id || last.end !== savedLast.end
-    ) return undefined;
+    if (!this.isAtWatermark || saved === undefined || this.#storeId === undefined) return undefined;
     this.#compared = true;
     const expected = encodeIndexFile({
       storeId: this.#storeId,
