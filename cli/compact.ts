@@ -6,7 +6,7 @@
 import { type Command, Option } from "commander";
 import type { Compaction, CompactionReport, CompactionStrategy, RetentionLimits } from "../mod.ts";
 import { CommandError, ExitCode, exitCodeOf, usageError } from "./errors.ts";
-import { openExisting } from "./journal.ts";
+import { openExisting, openForReading } from "./journal.ts";
 import {
   addJsonOption,
   addRegionOptions,
@@ -41,7 +41,7 @@ export function addCompactCommand(program: Command, session: Session): void {
       "Merges finished segments. With --strategy tombstone it also erases, for good, the payloads of the " +
         "events that the limits leave no room for; with retention those events leave queries too. " +
         "Headers stay: sequences, hashes, receipts and idempotency keys survive. The filters say which " +
-        "events the limits are about. Opens the journal for writing, so nobody else may. What fails is " +
+        "events the limits are about. Opens the journal for writing, so nobody else may; --dry-run only reads. What fails is " +
         "undone; an interrupt keeps what is done by then.",
     )
     .argument("<dir>", "the journal's directory")
@@ -56,10 +56,10 @@ export function addCompactCommand(program: Command, session: Session): void {
     .option("--seal", "finish the newest segment first, so that it takes part")
     .option(
       "--min-segments <number>",
-      "do nothing with fewer finished segments than this (2)",
+      "do nothing with fewer finished segments than this (2, and 1 with a strategy that erases)",
       wholeNumber(1, U32_MAX),
     )
-    .option("--dry-run", "say what would be done, and change no segment");
+    .option("--dry-run", "say what would be done, and write nothing");
   addJsonOption(command).action(
     (dir: string, flags: CompactFlags) => compact(session, dir, flags),
   );
@@ -69,9 +69,13 @@ async function compact(session: Session, dir: string, flags: CompactFlags): Prom
   const { host, output } = session;
   const strategy = strategyOf(flags);
   const { seal, minSegments, dryRun } = flags;
+  if (dryRun) {
+    using reader = openForReading(dir, "nothing");
+    return tell(session, reader.planCompaction({ strategy, seal, minSegments }));
+  }
   using store = openExisting(dir, output);
   using interrupt = host.catchInterrupt();
-  using compaction = store.compaction({ strategy, seal, minSegments, dryRun });
+  using compaction = store.compaction({ strategy, seal, minSegments });
   using progress = new CompactionProgressLine(session, compaction);
   while (compaction.step()) {
     progress.update();
@@ -140,7 +144,7 @@ function tell({ output }: Session, report: CompactionReport): void {
     );
   }
   if (output.json) {
-    output.record(report);
+    output.record({ dryRun: report.body.dryRun, ...report });
     return;
   }
   if (outcome === "skipped") {

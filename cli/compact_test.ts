@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { EventKind, Store } from "../mod.ts";
 import { inTempDir, parseLines, runHere, runProcess } from "../tests/command.ts";
@@ -96,6 +96,7 @@ test("compact refuses what makes no sense, before anything is opened", async () 
     }
     const missing = await runHere(["compact", `${dir}/none`]);
     assert.equal(missing.code, 1);
+    assert.doesNotMatch(missing.err, /begin one/);
     assert.equal(existsSync(`${dir}/none`), false);
   });
 });
@@ -157,7 +158,8 @@ test("compact shows how far it is on a terminal", async () => {
     const host = { isErrorTerminal: true, nowMs: () => nowMs += 200 };
     const { code, err } = await runHere(["compact", dir], { host });
     assert.equal(code, 0);
-    assert.match(err, /Compacting: [\d,]+ kB, [\d,]+\/s, \d+ %/);
+    assert.match(err, /Compacting: [\d,]+ kB, [\d,]+ kB\/s, \d+ %/);
+    assert.equal(err.match(/100 %/g)?.length, 1);
   });
 });
 
@@ -173,8 +175,8 @@ test("prune removes the oldest segments, and says where the journal begins", asy
     assert.equal(statSync(`${dir}/000001.fbat`).size, size);
     const { code, out } = await runHere(["prune", dir, "--below", "15", "--json"]);
     assert.equal(code, 0);
-    const { outcome, firstSequence } = JSON.parse(out);
-    assert.equal(outcome, "performed");
+    const { dryRun, outcome, firstSequence } = JSON.parse(out);
+    assert.deepEqual([dryRun, outcome], [false, "performed"]);
     assert.equal(existsSync(`${dir}/000001.fbat`), false);
     const events = parseLines((await runHere(["query", dir])).out);
     assert.equal(events[0].globalSequence, firstSequence);
@@ -192,5 +194,35 @@ test("prune needs a journal and a place", async () => {
     assert.equal((await runHere(["prune", dir, "--below", "-1"])).code, 2);
     assert.equal((await runHere(["prune", `${dir}/none`, "--below", "3"])).code, 1);
     assert.equal(existsSync(`${dir}/none`), false);
+  });
+});
+
+test("dry runs of compact and prune write nothing, also beside a live writer", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    using _writer = Store.open(dir);
+    const tree = () =>
+      readdirSync(dir).map((
+        name,
+      ) => [name, statSync(`${dir}/${name}`).mtimeMs, readFileSync(`${dir}/${name}`)]);
+    const before = tree();
+    const erasing = ["--strategy", "tombstone", "--max-count", "5", "--seal"];
+    const commands = [["compact", dir], ["compact", dir, ...erasing], [
+      "prune",
+      dir,
+      "--below",
+      "15",
+    ]];
+    for (const command of commands) {
+      const text = await runHere([...command, "--dry-run"]);
+      assert.equal(text.code, 0, text.err);
+      assert.match(text.out, /^Would (?:make|remove) /);
+      assert.equal(text.err, "");
+      const json = JSON.parse((await runHere([...command, "--dry-run", "--json"])).out);
+      assert.deepEqual([json.dryRun, json.body.dryRun, json.outcome], [true, true, "performed"]);
+    }
+    assert.deepEqual(tree(), before);
+    // Without it they want the lock.
+    assert.equal((await runHere(["prune", dir, "--below", "15"])).code, 5);
   });
 });

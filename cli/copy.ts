@@ -39,7 +39,7 @@ export function addSnapshotCommand(program: Command, session: Session): void {
     .option("--no-verify", "copy without checking every event on its way");
   addDryRunOption(addJsonOption(command)).action(
     (dir: string, target: string, { dryRun, verify }: CopyFlags) => {
-      using reader = openForReading(dir);
+      using reader = openForReading(dir, "nothing");
       if (dryRun) return tellPlan(session, reader.planCopy(target));
       using progress = new CopyProgressLine(session.host, "Copying:");
       const report = reader.snapshot(target, { verify, onProgress: progress.update });
@@ -58,7 +58,8 @@ export function addForkCommand(program: Command, session: Session): void {
       "Makes a journal of its own with the same events, in a directory that is new or empty. Finished " +
         "segments are shared, by reflink if the file system can, else by hard link, else they are " +
         "copied; what either side does afterwards stays there. Opens the journal for writing, so " +
-        "nobody else may. A fork is no backup: what is shared is on the disk once.",
+        "nobody else may; --dry-run only reads, and does not look whether somebody writes. A fork is no " +
+        "backup: what is shared is on the disk once.",
     )
     .argument("<dir>", "the journal's directory")
     .argument("<target>", "the directory of the fork")
@@ -99,7 +100,7 @@ export function addBackupCommand(program: Command, session: Session): void {
     .option("--no-verify", "copy without checking every event on its way");
   addDryRunOption(addJsonOption(command)).action(
     (dir: string, target: string, { dryRun, verify }: CopyFlags) => {
-      using reader = openForReading(dir);
+      using reader = openForReading(dir, "nothing");
       if (dryRun) return tellPlan(session, reader.planCopy(target));
       using progress = new CopyProgressLine(session.host, "Backing up:");
       const report = reader.backup(target, { verify, onProgress: progress.update });
@@ -149,12 +150,12 @@ export class CopyProgressLine implements Disposable {
 }
 
 function planBy(dir: string, target: string): CopyPlan {
-  using reader = openForReading(dir);
+  using reader = openForReading(dir, "nothing");
   return reader.planCopy(target);
 }
 
 function tell({ output }: Session, report: CopyReport | BackupReport, text: string): void {
-  if (output.json) output.record(report);
+  if (output.json) output.record({ dryRun: false, ...report });
   else output.text(text);
 }
 

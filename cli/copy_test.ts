@@ -35,7 +35,7 @@ test("snapshot copies a journal, also beside a live writer, and says what it cop
     const json = await runHere(["snapshot", dir, `${folder}/b`, "--json", "--no-verify"]);
     assert.equal(json.code, 0);
     const report = JSON.parse(json.out);
-    assert.equal(report.kind, "snapshot");
+    assert.deepEqual([report.kind, report.dryRun], ["snapshot", false]);
     assert.equal(report.events, 13);
     assert.equal(report.segments.length, segments);
     for (const copy of ["a", "b"]) {
@@ -138,7 +138,7 @@ test("copies begin no journal, and those that read it refuse a damaged one with 
     for (const command of ["snapshot", "fork", "backup"]) {
       const { code, err } = await runHere([command, dir, `${folder}/copy`]);
       assert.equal(code, 1);
-      assert.match(err, /Cannot read a journal in .*the directory does not exist/);
+      assert.match(err, /Cannot read a journal in .*the directory does not exist\n$/);
     }
     assert.deepEqual(readdirSync(folder), []);
     fill(dir);
@@ -164,7 +164,7 @@ test("copies show progress on a terminal", async () => {
     const host = { isErrorTerminal: true, nowMs: () => nowMs += 200 };
     const { code, err } = await runHere(["backup", dir, `${folder}/copy`], { host });
     assert.equal(code, 0);
-    assert.match(err, /Backing up: [\d,]+ kB, [\d,]+\/s, \d+ %/);
+    assert.match(err, /Backing up: [\d,]+ kB, [\d,]+ kB\/s, \d+ %/);
     assert.ok(err.endsWith("\r\x1b[K"), "the line is taken away");
   });
 });

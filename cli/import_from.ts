@@ -73,7 +73,7 @@ export async function runImportFrom(
   const { host, output } = session;
   const { namespace, after, chunkSize, dryRun = false } = flags;
   // First: where there is nothing to import from, nothing is begun.
-  using source = openForReading(from);
+  using source = openForReading(from, "nothing");
   using interrupt = host.catchInterrupt();
   const options = { namespace, chunkSize, region: regionOf(flags) };
   const startMs = host.nowMs();

@@ -194,6 +194,7 @@ test("import --from a damaged journal says so with the code for damage", async (
     const { code, err } = await runHere(["import", `${dir}/b`, "--from", `${dir}/a`]);
     assert.equal(code, 3);
     assert.match(err, /Cannot trust/);
+    assert.match(err, /\nRun "batpak verify \S+\/a" for all that is wrong there\n$/);
     using target = Store.openReadOnly(`${dir}/b`);
     assert.equal(target.stats().eventCount, 2, "nothing but its own open and close");
   });
@@ -206,7 +207,7 @@ test("import --from shows progress on a terminal", async () => {
     let nowMs = 0;
     const host = { isErrorTerminal: true, nowMs: () => nowMs += 101 };
     const { err } = await runHere(["import", `${dir}/b`, "--from", `${dir}/a`], { host });
-    const shown = [...err.matchAll(/Importing: ([\d,]+) events, [\d,]+\/s, (\d+) %/g)];
+    const shown = [...err.matchAll(/Importing: ([\d,]+) events, [\d,]+ events\/s, (\d+) %/g)];
     assert.deepEqual(
       shown.map(([, count, percent]) => `${count} ${percent}`),
       ["4,095 20", "8,191 40", "12,287 61", "16,383 81", "20,000 100"],

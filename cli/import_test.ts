@@ -263,7 +263,7 @@ test("import shows progress on a terminal, and only there", async () => {
     const file = `${dir}/events.ndjson`;
     writeFileSync(file, lines(3000).join("\n"));
     const shown = await runHere(["import", `${dir}/a`, file], { host: { isErrorTerminal: true } });
-    assert.match(shown.err, /Importing: [\d,]+ events, [\d,]+\/s, \d+ %/);
+    assert.match(shown.err, /Importing: [\d,]+ events, [\d,]+ events\/s, \d+ %/);
     const silent = await runHere(["import", `${dir}/b`, file]);
     assert.doesNotMatch(silent.err, /Importing/);
   });

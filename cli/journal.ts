@@ -13,16 +13,19 @@ export const STORE_LIMITS = {
   batch: { maxBytes: 16 << 20 },
 } as const satisfies StoreOptions;
 
+/** What to say where there is no journal: what begins one, or, where that would not help, nothing. */
+type Advice = "begin" | "nothing";
+
 /**
  * Opens a journal for reading, beside whoever writes to it.
  *
  * @throws {CommandError} when there is none; no directory is made.
  */
-export function openForReading(dir: string): ReadOnlyStore {
+export function openForReading(dir: string, advice: Advice = "begin"): ReadOnlyStore {
   try {
     return Store.openReadOnly(dir);
   } catch (error) {
-    throw asCommandError(error, dir);
+    throw asCommandError(error, dir, advice);
   }
 }
 
@@ -42,7 +45,7 @@ export function isJournal(dir: string): boolean {
  * @throws {CommandError} when there is none; no directory is made.
  */
 export function openExisting(dir: string, output: Output): Store {
-  openForReading(dir).close();
+  openForReading(dir, "nothing").close();
   return openForWriting(dir, output);
 }
 
@@ -77,14 +80,14 @@ export function openForWriting(dir: string, output: Output, options: StoreOption
   return store;
 }
 
-/** An error as the command reports it: that there is no journal is said with what begins one. */
-export function asCommandError(error: unknown, dir: string): unknown {
+/** An error as the command reports it: that there is no journal is said in terms of the command. */
+export function asCommandError(error: unknown, dir: string, advice: Advice = "begin"): unknown {
   if (!(error instanceof JournalNotFoundError)) return error;
   return new CommandError(
     "NO_JOURNAL",
     `Cannot read a journal in "${dir}": the directory ${
       error.cause === undefined ? "holds none" : "does not exist"
-    }; "batpak append" and "batpak import" begin one`,
+    }${advice === "begin" ? '; "batpak append" and "batpak import" begin one' : ""}`,
     { facts: { dir } },
   );
 }

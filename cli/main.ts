@@ -17,6 +17,7 @@ import { addBackupCommand, addForkCommand, addSnapshotCommand } from "./copy.ts"
 import { errorsIn, ExitCode, exitCodeOf, usageError } from "./errors.ts";
 import { exit, type Host, OutputClosedError, processHost } from "./host.ts";
 import { addImportCommand } from "./import.ts";
+import { CorruptionError } from "../mod.ts";
 import { Output } from "./output.ts";
 import { addPruneCommand } from "./prune.ts";
 import { addGetCommand, addQueryCommand, addWalkCommand } from "./read.ts";
@@ -52,7 +53,12 @@ function fail(error: unknown, program: Command, { host, output }: Session): numb
   try {
     if (!(first instanceof CommanderError)) {
       const exitCode = exitCodeOf(error);
-      output.error(error, exitCode === ExitCode.USAGE ? hintFor(program, host.args) : undefined);
+      const hint = exitCode === ExitCode.USAGE
+        ? hintFor(program, host.args)
+        : exitCode === ExitCode.DAMAGE
+        ? hintForDamage(first)
+        : undefined;
+      output.error(error, hint);
       return exitCode;
     }
     if (first.exitCode === 0) {
@@ -121,6 +127,15 @@ function hintFor(program: Command, args: readonly string[]): string {
   const command = program.commands.find((command) => args.includes(command.name()));
   const name = command === undefined ? "batpak" : `batpak ${command.name()}`;
   return `Run "${name} --help" for what it takes`;
+}
+
+/** What looks closer at a damaged journal. A message that names a command needs no other. */
+function hintForDamage(error: unknown): string | undefined {
+  const damage = [error, (error as { cause?: unknown }).cause]
+    .find((one) => one instanceof CorruptionError);
+  if (damage === undefined || damage.reason.includes('"batpak ')) return undefined;
+  const dir = damage.path.slice(0, Math.max(0, damage.path.lastIndexOf("/")));
+  return `Run "batpak verify ${dir}" for all that is wrong there`;
 }
 
 /** Behind `--` there are no options. */

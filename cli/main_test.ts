@@ -168,7 +168,7 @@ test("a second writer exits with 5 while the first one lives", async () => {
     const args = ["append", dir, "--entity", "e", "--scope", "s", "1"];
     const text = await runProcess(args);
     assert.equal(text.code, 5);
-    assert.match(text.err, /another live handle/);
+    assert.match(text.err, /another process, .* is writing there\. Wait .* or read beside it/);
     const json = await runProcess([...args, "--json"]);
     assert.equal(json.code, 5);
     assert.equal(JSON.parse(json.err).error.code, "STORE_LOCKED");

@@ -138,7 +138,13 @@ export function appendableKindOf(text: string): EventKind {
 
 /** Reads an id. */
 export function eventIdOf(text: string): EventId {
-  return checked(() => EventId.parse(text));
+  try {
+    return EventId.parse(text);
+  } catch {
+    throw new InvalidArgumentError(
+      'An id is a UUID, as 0196f3b2-8c00-7abc-8def-0123456789ab: "query" prints each event with its own.',
+    );
+  }
 }
 
 /** Reads an entity. */

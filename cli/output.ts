@@ -52,7 +52,7 @@ export class Output {
   error(error: unknown, hint?: string): void {
     this.flush();
     const facts = errorToJson(error);
-    const lines = this.json ? [JSON.stringify({ error: facts })] : [
+    const lines = this.json ? [JSON.stringify({ error: { ...facts, hint } })] : [
       `batpak: ${facts.message}`,
       ...(facts.later ?? []).map(({ message }) => `batpak: and after that: ${message}`),
       ...(hint === undefined ? [] : [hint]),

@@ -30,6 +30,7 @@ export class Progress implements Disposable {
   readonly #startMs: number;
   #shownMs = 0;
   #shown = false;
+  #isComplete = false;
 
   /** @param options what is done and what is counted; `totalBytes` when the size is known. */
   constructor(host: Host, options: { label: string; unit: string; totalBytes?: number }) {
@@ -44,10 +45,14 @@ export class Progress implements Disposable {
   /** Shows how far it is, unless that was shown a moment ago. */
   update(done: Progressed): void {
     if (!this.#host.isErrorTerminal) return;
+    // What still happens behind the last byte changes nothing that is shown.
+    const isComplete = this.#totalBytes !== undefined && done.bytes >= this.#totalBytes;
+    if (isComplete && this.#isComplete) return;
     const nowMs = this.#host.nowMs();
     if (nowMs - this.#shownMs < INTERVAL_MS) return;
     this.#shownMs = nowMs;
     this.#shown = true;
+    this.#isComplete = isComplete;
     const line = this.#lineOf(done, nowMs - this.#startMs);
     this.#host.writeError(CLEAR_LINE + line.slice(0, Math.max(0, this.#host.errorColumns - 1)));
   }
@@ -65,7 +70,10 @@ export class Progress implements Disposable {
 
   #lineOf({ count, bytes }: Progressed, elapsedMs: number): string {
     const rate = Math.round(count * 1000 / Math.max(1, elapsedMs));
-    const parts = [`${this.#label} ${formatCount(count)} ${this.#unit}`, `${formatCount(rate)}/s`];
+    const parts = [
+      `${this.#label} ${formatCount(count)} ${this.#unit}`,
+      `${formatCount(rate)} ${this.#unit}/s`,
+    ];
     const total = this.#totalBytes;
     if (total !== undefined && total > 0) {
       parts.push(`${Math.floor(100 * Math.min(1, bytes / total))} %`);

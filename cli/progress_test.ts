@@ -24,10 +24,21 @@ test("Progress shows count, rate, share and time left on a terminal, and clears 
   progress.update({ count: 5000, bytes: 1000 });
   assert.equal(
     stripVTControlCharacters(world.text).trim(),
-    "Importing: 5,000 events, 2,500/s, 25 %, 6 s left",
+    "Importing: 5,000 events, 2,500 events/s, 25 %, 6 s left",
   );
   progress[Symbol.dispose]();
   assert.ok(world.text.endsWith("\r\x1b[K"));
+});
+
+test("Progress says once that everything is done, and goes on when something begins anew", () => {
+  const { world, host } = terminal(true);
+  using progress = new Progress(host, { label: "Copying:", unit: "kB", totalBytes: 4000 });
+  for (const bytes of [2000, 4000, 4000, 4000, 1000, 4000]) {
+    world.nowMs += 200;
+    progress.update({ count: bytes / 1000, bytes });
+  }
+  const shares = [...world.text.matchAll(/(\d+) %/g)].map(([, share]) => Number(share));
+  assert.deepEqual(shares, [50, 100, 25, 100]);
 });
 
 test("Progress keeps to the width of the terminal", () => {

@@ -6,7 +6,7 @@
 import type { Command } from "commander";
 import type { PruneReport } from "../mod.ts";
 import { CommandError, exitCodeOf } from "./errors.ts";
-import { openExisting } from "./journal.ts";
+import { openExisting, openForReading } from "./journal.ts";
 import { addJsonOption, sequenceOf } from "./options.ts";
 import { formatBytes, formatCount, plural } from "./output.ts";
 import type { Session } from "./session.ts";
@@ -26,15 +26,19 @@ export function addPruneCommand(program: Command, session: Session): void {
       "Removes, for good, the oldest finished segments whose events all have a sequence below the one " +
         "given, and forgets their idempotency keys: an event that is gone can be appended again. " +
         "journal.base keeps what the rest needs to verify and to go on. Opens the journal for writing, " +
-        "so nobody else may.",
+        "so nobody else may; --dry-run only reads.",
     )
     .argument("<dir>", "the journal's directory")
     .requiredOption("--below <sequence>", "remove what lies below this place", sequenceOf)
     .option("--seal", "finish the newest segment first, so that it may go too")
-    .option("--dry-run", "say what would be removed, and remove nothing");
+    .option("--dry-run", "say what would be removed, and write nothing");
   addJsonOption(command).action((dir: string, { below, seal, dryRun }: PruneFlags) => {
+    if (dryRun) {
+      using reader = openForReading(dir, "nothing");
+      return tell(session, reader.planPrune({ below, seal }));
+    }
     using store = openExisting(dir, session.output);
-    tell(session, store.prune({ below, seal, dryRun }));
+    tell(session, store.prune({ below, seal }));
   });
 }
 
@@ -55,7 +59,7 @@ function tell({ output }: Session, report: PruneReport): void {
     });
   }
   if (output.json) {
-    output.record(report);
+    output.record({ dryRun: report.body.dryRun, ...report });
     return;
   }
   output.text(outcome === "skipped" ? `Nothing to do: ${reason}.` : describe(report));

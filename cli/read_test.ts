@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readdirSync, realpathSync, statSync } from "node:fs";
 import { test } from "node:test";
 import { EventKind, type Receipt, Store } from "../mod.ts";
 import { flipBit, inTempDir, parseLines, runHere, segmentPath } from "../tests/command.ts";
@@ -148,6 +149,11 @@ test("a command that meets damage exits with 3", async () => {
     assert.equal(error.code, "CORRUPTION");
     assert.equal(error.segmentId, 1);
     assert.equal(error.offset, offset);
+    const hint = `Run "batpak verify ${realpathSync(dir)}" for all that is wrong there`;
+    assert.equal(error.hint, hint);
+    const text = await runHere(["query", dir]);
+    assert.equal(text.code, 3);
+    assert.ok(text.err.endsWith(`\n${hint}\n`), text.err);
   });
 });
 
@@ -167,8 +173,44 @@ test("stats counts events, entities, segments, bytes and kinds", async () => {
       { kind: "0xF001", count: 2 },
       { kind: "0xF002", count: 1 },
     ]);
+    assert.deepEqual([facts.retiredCount, facts.firstSequence], [0, 0]);
+    const sizes = readdirSync(dir).map((name) => statSync(`${dir}/${name}`).size);
+    assert.equal(facts.diskBytes, sizes.reduce((sum, size) => sum + size, 0));
     const text = (await runHere(["stats", dir])).out;
     assert.match(text, /^events +6$/m);
+    assert.match(text, /^on disk +\d/m);
     assert.match(text, /^0xF001 +2$/m);
+    assert.doesNotMatch(text, /retired|first sequence/);
+  });
+});
+
+test("stats adds up where events were retired and pruned", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    const args = ["--strategy", "retention", "--max-count", "1", "--kind", "F:001", "--seal"];
+    await runHere(["compact", dir, ...args, "--min-segments", "1"]);
+    const facts = JSON.parse((await runHere(["stats", dir, "--json"])).out);
+    const counted = facts.kinds.reduce(
+      (sum: number, { count }: { count: number }) => sum + count,
+      0,
+    );
+    assert.deepEqual([facts.retiredCount, counted], [1, facts.eventCount - 1]);
+    const retired = (await runHere(["stats", dir])).out;
+    assert.match(retired, /^retired +1$/m);
+    assert.match(retired, /^retired, of any kind +1$/m);
+    const pruned = JSON.parse((await runHere(["prune", dir, "--below", "9", "--json"])).out);
+    assert.equal(pruned.outcome, "performed");
+    const text = (await runHere(["stats", dir])).out;
+    assert.match(text, new RegExp(`^first sequence +${pruned.firstSequence}$`, "m"));
+    assert.doesNotMatch(text, /retired/);
+  });
+});
+
+test("get says what an id is", async () => {
+  await inTempDir(async (dir) => {
+    fill(dir);
+    const { code, err } = await runHere(["get", dir, "order:1"]);
+    assert.equal(code, 2);
+    assert.match(err, /An id is a UUID, as 0196f3b2-\S+: "query" prints each event with its own/);
   });
 });

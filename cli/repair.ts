@@ -7,7 +7,13 @@
  * @module
  */
 import type { Command } from "commander";
-import { CorruptionError, JournalNotFoundError, Store, type TailPolicy } from "../mod.ts";
+import {
+  CorruptionError,
+  JournalNotFoundError,
+  Store,
+  type TailPolicy,
+  verifyJournal,
+} from "../mod.ts";
 import { CommandError, errorToJson, ExitCode } from "./errors.ts";
 import { asCommandError, openForWriting } from "./journal.ts";
 import { addJsonOption } from "./options.ts";
@@ -28,21 +34,31 @@ export function addRepairCommand(program: Command, session: Session): void {
     .argument("<dir>", "the journal's directory")
     .option(
       "--cut-at-damage",
-      "give up the events after the damage in the newest segment, acknowledged or not",
+      "cut the newest segment at its first damage: gives up the events behind it, and the whole " +
+        "group that it is in, acknowledged or not",
     );
   addJsonOption(command).action((dir: string, { cutAtDamage }: { cutAtDamage?: boolean }) => {
     assertJournal(dir);
     const { output } = session;
-    using store = openForRepair(dir, output, cutAtDamage === true ? "cutAtDamage" : "repair");
+    // What is sound behind the damage cannot be counted any more once it is cut.
+    const soundEvents = cutAtDamage ? verifyJournal(dir).events : undefined;
+    using store = openForRepair(dir, output, cutAtDamage ? "cutAtDamage" : "repair");
     const { repairs, oddities, restoredEntries } = store.openReport;
     const cutBytes = repairs.reduce((sum, { size }) => sum + size, 0);
-    if (output.json) output.record({ repairs, cutBytes, events: restoredEntries, oddities });
-    else if (repairs.length === 0) {
+    const soundEventsCut = soundEvents === undefined
+      ? undefined
+      : Math.max(0, soundEvents - restoredEntries);
+    if (output.json) {
+      output.record({ repairs, cutBytes, events: restoredEntries, soundEventsCut, oddities });
+    } else if (repairs.length === 0) {
       // What was odd has been said, and may have been put right.
       output.text(oddities.length === 0 ? "Nothing to repair." : "Nothing to cut.");
     } else {
+      const given = soundEventsCut === undefined || soundEventsCut === 0
+        ? ""
+        : `, ${plural(soundEventsCut, "sound event")} among them`;
       output.text(
-        `Cut ${formatBytes(cutBytes)}; what remains: ${plural(restoredEntries, "event")}.`,
+        `Cut ${formatBytes(cutBytes)}${given}; what remains: ${plural(restoredEntries, "event")}.`,
       );
     }
   });
@@ -61,8 +77,8 @@ function openForRepair(dir: string, output: Output, tailPolicy: TailPolicy): Sto
     const { code, message, ...facts } = errorToJson(error);
     throw new CommandError(
       code,
-      `${message}. Nothing was changed; "batpak verify" lists all damage, and in the newest ` +
-        "segment --cut-at-damage gives up the events after it",
+      `${message}. Nothing was changed; in the newest segment --cut-at-damage gives up the events ` +
+        "behind the damage, and the group that it is in",
       { facts, exitCode: ExitCode.DAMAGE, cause: error },
     );
   }
@@ -73,6 +89,6 @@ function assertJournal(dir: string): void {
   try {
     Store.openReadOnly(dir).close();
   } catch (error) {
-    if (error instanceof JournalNotFoundError) throw asCommandError(error, dir);
+    if (error instanceof JournalNotFoundError) throw asCommandError(error, dir, "nothing");
   }
 }

@@ -8,7 +8,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { test } from "node:test";
-import { EventKind, Store } from "../mod.ts";
+import { EventKind, type Receipt, Store } from "../mod.ts";
 import { flipBit, inTempDir, runHere, segmentPath } from "../tests/command.ts";
 
 function fill(dir: string) {
@@ -78,11 +78,34 @@ test("repair refuses damage that sound events follow, until it is told to give t
     const cut = await runHere(["repair", dir, "--cut-at-damage"]);
     assert.equal(cut.code, 0, cut.err);
     assert.match(cut.err, /repaired the end of segment 1: .* were cut \(.*checksum.*quarantine/);
-    assert.match(cut.out, /^Cut .*; what remains: 3 events\.\n$/);
+    // Of the events 2 to 4 and the close, all but the damaged one were sound.
+    assert.match(cut.out, /^Cut .*, 3 sound events among them; what remains: 3 events\.\n$/);
     assert.equal(readdirSync(`${dir}/quarantine`).length, 1);
     assert.equal((await runHere(["verify", dir])).code, 0);
     const { out } = await runHere(["query", dir]);
     assert.deepEqual(out.trim().split("\n").map((line) => JSON.parse(line).payload), [0, 1]);
+  });
+});
+
+test("repair --cut-at-damage gives up the group around the damage, and counts it", async () => {
+  await inTempDir(async (dir) => {
+    let damaged: Receipt;
+    {
+      using store = Store.open(dir);
+      const item = (payload: string) =>
+        ({ entity: "e", scope: "s", kind: EventKind.DATA, payload }) as const;
+      store.append({ entity: "e", scope: "s" }, EventKind.DATA, "kept");
+      [, , damaged] = store.appendBatch([item("a"), item("b"), item("c"), item("d")]);
+    }
+    const { offset, size } = damaged.position;
+    flipBit(segmentPath(dir), offset + size - 1);
+    const { code, out, err } = await runHere(["repair", dir, "--cut-at-damage", "--json"]);
+    assert.equal(code, 0, err);
+    const { events, soundEventsCut } = JSON.parse(out);
+    // The open and "kept"; a, b and d of the group, and the close.
+    assert.deepEqual([events, soundEventsCut], [2, 4]);
+    const help = (await runHere(["repair", "--help"])).out.replace(/\s+/g, " ");
+    assert.match(help, /gives up the events behind it, and the whole group that it is in/);
   });
 });
 
@@ -125,7 +148,9 @@ test("repair exits with 5 while somebody writes", async () => {
 
 test("repair begins no journal", async () => {
   await inTempDir(async (dir) => {
-    assert.equal((await runHere(["repair", `${dir}/nowhere`])).code, 1);
+    const { code, err } = await runHere(["repair", `${dir}/nowhere`]);
+    assert.equal(code, 1);
+    assert.doesNotMatch(err, /begin one/);
     assert.equal(existsSync(`${dir}/nowhere`), false);
   });
 });

@@ -92,7 +92,7 @@ function restore(session: Session, backup: string, target: string, dryRun: boole
   }
   progress.clear();
   if (output.json) {
-    output.record(dryRun ? { dryRun, ...report } : report);
+    output.record({ dryRun, ...report });
     return;
   }
   const what = `${plural(report.events, "event")} in ${plural(report.files.length, "file")}, ${

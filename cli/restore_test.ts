@@ -70,7 +70,9 @@ test("restore --dry-run checks everything and writes nothing", async () => {
     assert.equal(JSON.parse(json.out).dryRun, true);
     const taken = await runHere(["restore", backup, `${folder}/journal`, "--dry-run", "--json"]);
     assert.equal(taken.code, 2);
-    assert.equal(JSON.parse(taken.err).error.reason, "NotEmpty");
+    const { error } = JSON.parse(taken.err);
+    assert.equal(error.reason, "NotEmpty");
+    assert.match(error.message, /^Cannot restore to ".*\/journal": /);
     assert.deepEqual(readdirSync(folder).sort(), ["backup", "journal"]);
   });
 });
@@ -99,7 +101,7 @@ test("restore fails, and cries no damage, where there is no backup", async () =>
     for (const place of [`${folder}/nowhere`, `${folder}/journal`]) {
       const { code, err } = await runHere(["restore", place, `${folder}/a`]);
       assert.equal(code, 1);
-      assert.match(err, /manifest\.json: .*ENOENT/);
+      assert.match(err, /manifest\.json: this is no backup: .*ENOENT/);
       const verified = await runHere(["restore", place, "--verify-only"]);
       assert.equal(verified.code, 1);
       assert.match(verified.out, /^Cannot tell: 1 finding\. Read 0 files, 0 bytes$/m);
@@ -107,6 +109,22 @@ test("restore fails, and cries no damage, where there is no backup", async () =>
     rmSync(`${backup}/store.meta`);
     assert.equal((await runHere(["restore", backup, `${folder}/a`])).code, 3);
     assert.equal(existsSync(`${folder}/a`), false);
+  });
+});
+
+test("a backup that is taken for a journal says what it is and what makes it one", async () => {
+  await inTempDir(async (folder) => {
+    const backup = backUp(folder);
+    for (const command of ["query", "stats", "repair", "verify"]) {
+      const { code, out, err } = await runHere([command, backup]);
+      assert.equal(code, 3, command);
+      assert.match(out + err, /this looks like a backup, .*"batpak restore" makes a journal of it/);
+      assert.doesNotMatch(err, /Run "batpak verify/, "it would say the same again");
+    }
+    assert.throws(() => Store.open(backup), { name: "CorruptionError", code: "CORRUPTION" });
+    rmSync(`${backup}/manifest.json`);
+    const { err } = await runHere(["query", backup]);
+    assert.match(err, /there is a journal here, and all its segments are missing/);
   });
 });
 

@@ -22,12 +22,16 @@ export function addStatsCommand(program: Command, session: Session): void {
   const command = program
     .command("stats")
     .summary("count events, segments and bytes")
-    .description("Prints how many events, entities, segments and bytes there are, and the kinds.")
+    .description(
+      "Prints how many events, entities, segments and bytes there are, and how many events of each kind. " +
+        "Retired events, which a retention has taken out of queries, are counted without their kind.",
+    )
     .argument("<dir>", "the journal's directory");
   addJsonOption(command).action((dir: string) => {
     using store = openForReading(dir);
-    const { eventCount, entityCount, nextSequence, segmentCount, logBytes, indexBytes } = store
-      .stats();
+    const stats = store.stats();
+    const { eventCount, retiredCount, entityCount, firstSequence, nextSequence } = stats;
+    const { segmentCount, logBytes, diskBytes, indexBytes } = stats;
     const kinds = countKinds(store);
     const { dir: path, storeId } = store;
     if (session.output.json) {
@@ -35,10 +39,13 @@ export function addStatsCommand(program: Command, session: Session): void {
         dir: path,
         storeId,
         eventCount,
+        retiredCount,
         entityCount,
+        firstSequence,
         nextSequence,
         segmentCount,
         logBytes,
+        diskBytes,
         indexBytes,
         kinds,
       });
@@ -48,10 +55,13 @@ export function addStatsCommand(program: Command, session: Session): void {
       ["journal", storeId],
       ["directory", path],
       ["events", formatCount(eventCount)],
+      ...(retiredCount === 0 ? [] : [["retired", formatCount(retiredCount)]]),
       ["entities", formatCount(entityCount)],
+      ...(firstSequence === 0 ? [] : [["first sequence", formatCount(firstSequence)]]),
       ["next sequence", formatCount(nextSequence)],
       ["segments", formatCount(segmentCount)],
       ["log", formatBytes(logBytes)],
+      ["on disk", formatBytes(diskBytes)],
       ["index in memory", formatBytes(indexBytes)],
     ]));
     session.output.text("");
@@ -61,6 +71,7 @@ export function addStatsCommand(program: Command, session: Session): void {
         name === undefined ? kind : `${kind} ${name}`,
         formatCount(count),
       ]),
+      ...(retiredCount === 0 ? [] : [["retired, of any kind", formatCount(retiredCount)]]),
     ]));
   });
 }

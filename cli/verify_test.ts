@@ -165,6 +165,6 @@ test("verify shows progress on a terminal", async () => {
     const host = { isErrorTerminal: true, nowMs: () => nowMs += 200 };
     const { code, err } = await runHere(["verify", dir], { host });
     assert.equal(code, 0);
-    assert.match(err, /Verifying: [\d,]+ events, [\d,]+\/s, \d+ %/);
+    assert.match(err, /Verifying: [\d,]+ events, [\d,]+ events\/s, \d+ %/);
   });
 });

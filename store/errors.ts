@@ -80,8 +80,9 @@ export class ConfigurationError extends StoreError {
 }
 
 /**
- * Another live handle, here or in another process, writes to this directory. Close it, or open
- * read-only. Do not delete the lock file: the kernel frees the lock when the holder ends.
+ * Another live handle, here or in another process, writes to this directory. Wait until it is closed, or
+ * open read-only. Never delete the lock file: the system frees the lock when its holder ends, and without
+ * the file two writers could get in.
  */
 export class StoreLockedError extends StoreError {
   /** The class, for messages and logs. */
@@ -98,8 +99,8 @@ export class StoreLockedError extends StoreError {
    */
   constructor(path: string) {
     super(
-      `Cannot open "${path}" for writing: another live handle holds "${path}/.batpak.lock". ` +
-        "Close that handle or open read-only; deleting the lock file is safe only when no owner is alive",
+      `Cannot open "${path}" for writing: another process, or another handle in this one, is writing ` +
+        "there. Wait until it is done, or read beside it",
     );
     this.path = path;
   }
@@ -503,11 +504,11 @@ export class CopyTargetError extends StoreError {
   /**
    * Says which rule is broken.
    *
-   * @param reason the broken rule; `path` breaks it.
+   * @param reason the broken rule; `path` breaks it; `action` is what was attempted.
    */
-  constructor(reason: CopyTargetRefusal, path: string) {
+  constructor(reason: CopyTargetRefusal, path: string, action: "copy" | "restore" = "copy") {
     super(
-      `Cannot copy to "${path}": ${
+      `Cannot ${action} to "${path}": ${
         COPY_TARGET_REFUSALS[reason]
       }; name a directory that is new or empty`,
     );

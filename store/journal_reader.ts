@@ -7,8 +7,16 @@
  * @module
  */
 
+import type { StoreFs } from "../platform/fs.ts";
 import { assertKnownKeys, assertUint } from "./assert.ts";
 import { backupJournal, type BackupOptions, type BackupReport } from "./copies/backup.ts";
+import {
+  Compaction,
+  type CompactionOptions,
+  type CompactionReport,
+  type LifecycleHost,
+} from "./compaction/compaction.ts";
+import { prune, type PruneOptions, type PruneReport } from "./compaction/prune.ts";
 import { Coordinate } from "./coordinate.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./index/event_index.ts";
@@ -34,9 +42,11 @@ import {
 import type { OpenReport } from "./open_report.ts";
 import { printAs } from "./print.ts";
 import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./receipt.ts";
+import { QUARANTINE_NAME } from "./recovery.ts";
 import { Region, type RegionLike } from "./region.ts";
 import { findName, type RowRange, rowsOf } from "./index/region_query.ts";
 import { lastIdOf } from "./segment_log.ts";
+import { withIo } from "./io.ts";
 import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
@@ -56,6 +66,10 @@ export interface EventsOptions {
 export interface StoreStats {
   /** Events in the journal, the store's own included. */
   readonly eventCount: number;
+  /** Events of those that a retention has taken out of queries. */
+  readonly retiredCount: number;
+  /** The sequence the journal begins at: 0, unless it has been pruned. */
+  readonly firstSequence: number;
   /** The sequence the next event will have. */
   readonly nextSequence: number;
   /**
@@ -69,6 +83,11 @@ export interface StoreStats {
   readonly segmentCount: number;
   /** Bytes of segment headers and frames. */
   readonly logBytes: number;
+  /**
+   * Bytes of all files in the directory and in its `quarantine/`, by their sizes: space that the writer has
+   * taken in advance included, and files that are shared with a fork in full.
+   */
+  readonly diskBytes: number;
   /** Bytes of memory the index takes. */
   readonly indexBytes: number;
 }
@@ -351,18 +370,25 @@ export abstract class JournalReader {
     return effects;
   }
 
-  /** What the journal holds. */
+  /**
+   * What the journal holds. Lists its directory, for the sizes of files.
+   *
+   * @throws {StoreIoError} when the directory cannot be listed.
+   */
   stats(): StoreStats {
     const index = this.#index("take stock");
     let logBytes = 0;
     for (const segment of this.source.log.segments) logBytes += segment.end;
     return {
       eventCount: index.count - index.firstRow,
+      retiredCount: retiredCountOf(index),
+      firstSequence: this.source.firstSequence + index.firstRow,
       nextSequence: this.source.firstSequence + index.count,
       durableSequence: this.durableSequence,
       entityCount: entityCountOf(index),
       segmentCount: this.source.log.segments.length,
       logBytes,
+      diskBytes: withIo("take stock", () => diskBytesOf(this.options.fs, this.dir)),
       indexBytes: index.memorySize,
     };
   }
@@ -484,6 +510,90 @@ export abstract class JournalReader {
    */
   planCopy(target: string): CopyPlan {
     return planCopy(this.copySource("plan a copy"), target);
+  }
+
+  /**
+   * Says what `compact` would do with these options, and does nothing: the report of a dry run, also from
+   * a reader beside a live writer. It is about what this handle shows.
+   *
+   * @throws {RangeError} when a number is out of its range.
+   * @throws {StoreClosedError} after {@linkcode close}.
+   * @throws {TypeError} when an option or a rule is none.
+   *
+   * @example What a limit would erase
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * const fs = new MemoryFs();
+   * using store = Store.open("journal", { fs, segmentMaxBytes: 1000 });
+   * const user = { entity: "user:1", scope: "app" };
+   * for (let n = 0; n < 20; n++) store.append(user, EventKind.DATA, { n });
+   *
+   * using reader = Store.openReadOnly("journal", { fs });
+   * const { eventsErased, body } = reader.planCompaction({
+   *   strategy: { type: "tombstone", keep: { maxCount: 10 } },
+   * });
+   *
+   * assert.deepEqual([eventsErased, body.dryRun], [10, true]);
+   * assert.deepEqual(store.query({ entity: "user:1" })[0].payload, { n: 0 });
+   * ```
+   */
+  planCompaction(options: CompactionOptions = {}): CompactionReport {
+    const action = "plan a compaction";
+    this.#index(action);
+    const host = {
+      ...this.#planHost(),
+      clock: this.options.clock,
+      assertWritable: () => void this.#index(action),
+      newId: () => new Uint8Array(ID_SIZE),
+      sync: () => {},
+      footers: this.options.coldStart.footers,
+      release: () => {},
+    };
+    return new Compaction(host, { ...options, dryRun: true }).finish();
+  }
+
+  /**
+   * Says what `prune` would do with these options, and does nothing: the report of a dry run, also from a
+   * reader beside a live writer. It is about what this handle shows.
+   *
+   * @throws {RangeError} when `below` is no whole number of at least 0.
+   * @throws {StoreClosedError} after {@linkcode close}.
+   * @throws {TypeError} when an option is none, or nothing says what to remove.
+   *
+   * @example How much would go
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * const fs = new MemoryFs();
+   * using store = Store.open("journal", { fs, segmentMaxBytes: 1000 });
+   * const user = { entity: "user:1", scope: "app" };
+   * for (let n = 0; n < 20; n++) store.append(user, EventKind.DATA, { n });
+   *
+   * using reader = Store.openReadOnly("journal", { fs });
+   * const { eventsPruned, firstSequence } = reader.planPrune({ below: 10 });
+   *
+   * assert.ok(eventsPruned > 0 && eventsPruned === firstSequence);
+   * assert.equal(store.stats().eventCount, 21); // the open is an event too
+   * ```
+   */
+  planPrune(options: PruneOptions): PruneReport {
+    this.#index("plan a prune");
+    const host = { ...this.#planHost(), signer: undefined };
+    return withIo("plan a prune", () => prune(host, options, true));
+  }
+
+  /** What a compaction or prune looks at that changes nothing. */
+  #planHost(): LifecycleHost {
+    return {
+      fs: this.options.fs,
+      dir: this.dir,
+      source: this.source,
+      storeId: this.#storeId,
+      seal: () => {},
+    };
   }
 
   /**
@@ -610,6 +720,27 @@ function entityCountOf(index: EventIndex): number {
     if (index.byEntity.last(entity) >= firstRow) count++;
   }
   return count;
+}
+
+/** How many events have left queries. After a prune in this handle the index counts those that had. */
+function retiredCountOf(index: EventIndex): number {
+  const { firstRow, retiredCount } = index;
+  if (firstRow === 0 || retiredCount === 0) return retiredCount;
+  let count = 0;
+  for (let row = firstRow; row < index.count; row++) if (index.isRetired(row)) count++;
+  return count;
+}
+
+/** Bytes of the files of a journal. One that goes while it is looked at has none. */
+function diskBytesOf(fs: StoreFs, dir: string): number {
+  const quarantine = `${dir}/${QUARANTINE_NAME}`;
+  let bytes = 0;
+  for (const folder of fs.stat(quarantine)?.kind === "dir" ? [dir, quarantine] : [dir]) {
+    for (const { name, kind } of fs.list(folder)) {
+      if (kind === "file") bytes += fs.stat(`${folder}/${name}`)?.size ?? 0;
+    }
+  }
+  return bytes;
 }
 
 const idScratch = new Uint8Array(ID_SIZE);

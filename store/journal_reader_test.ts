@@ -21,7 +21,7 @@ import { CorruptionError } from "./errors.ts";
 import { EventKind } from "./event_kind.ts";
 import { FRAME_HEADER_SIZE } from "./frame.ts";
 import { EventId, OperationKey } from "./ids.ts";
-import type { EventsOptions, JournalReader } from "./journal_reader.ts";
+import type { EventsOptions, JournalReader, StoreStats } from "./journal_reader.ts";
 import type { RegionFilters } from "./region.ts";
 import { Store } from "./store.ts";
 import type { StoredEvent } from "./stored_event.ts";
@@ -540,9 +540,11 @@ test("stats() counts what is there", () => {
   store.append(ORDER, PLACED, 1);
   store.append(ORDER, PLACED, 1, { lane: 1 });
   store.append(OTHER, PLACED, 1);
-  const { logBytes, indexBytes, ...counts } = store.stats();
+  const { logBytes, diskBytes, indexBytes, ...counts } = store.stats();
   assert.deepEqual(counts, {
     eventCount: 4,
+    retiredCount: 0,
+    firstSequence: 0,
     nextSequence: 4,
     durableSequence: 1,
     entityCount: 3,
@@ -551,9 +553,35 @@ test("stats() counts what is there", () => {
   const { offset, size } = store.at(3)!.position;
   assert.equal(logBytes, offset + size);
   assert.ok(indexBytes > 0);
+  const sizeOf = (name: string) => fs.stat(`${DIR}/${name}`)?.size ?? 0;
+  const files = sizeOf("000001.fbat") + sizeOf("store.meta") + sizeOf(".batpak.lock");
+  assert.ok(sizeOf("store.meta") > 0);
+  assert.equal(diskBytes, files);
+  fs.createDirAll(`${DIR}/quarantine`);
+  fs.publish(`${DIR}/quarantine/x`, new Uint8Array(1000));
+  assert.equal(store.stats().diskBytes, files + 1000);
   using reader = Store.openReadOnly(DIR, { fs });
   assert.deepEqual(reader.query().map(factsOf), store.query().map(factsOf));
   assert.equal(reader.stats().entityCount, 3);
+});
+
+test("stats() counts what a retention has retired, and where a pruned journal begins", () => {
+  const fs = new MemoryFs();
+  using store = openIn(fs);
+  for (let n = 0; n < 6; n++) store.append(ORDER, PLACED, n);
+  const keep = { maxCount: 2, region: { kind: PLACED } };
+  store.compact({ strategy: { type: "retention", keep }, seal: true, minSegments: 1 });
+  assert.equal(store.stats().retiredCount, 4);
+  store.append(ORDER, PLACED, 6);
+  store.prune({ below: 7 });
+  const begun = ({ eventCount, retiredCount, firstSequence }: StoreStats) => [
+    eventCount,
+    retiredCount,
+    firstSequence,
+  ];
+  assert.deepEqual(begun(store.stats()), [1, 0, 7]);
+  using reader = Store.openReadOnly(DIR, { fs });
+  assert.deepEqual(begun(reader.stats()), [1, 0, 7]);
 });
 
 /** Changes the body of a frame and mends its checksum. */

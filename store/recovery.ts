@@ -22,6 +22,7 @@ import type { Clock } from "../platform/clock.ts";
 import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
 import { BASE_RECORD_NAME, readBaseRecord } from "./compaction/base_record.ts";
 import { MARKER_NAME } from "./compaction/compaction_marker.ts";
+import { MANIFEST_NAME } from "./copies/backup_manifest.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
 import { type EventIndex, STATE_ERASED, STATE_RETIRED } from "./index/event_index.ts";
@@ -253,7 +254,7 @@ export class JournalLoader {
         throw new CorruptionError({
           path: `${this.#options.dir}/${STORE_META_NAME}`,
           offset: 0,
-          reason: "there is a journal here, and all its segments are missing",
+          reason: noSegments(fs, dir),
         });
       }
       const opened = this.#openHeader(first, waiting.length === 0);
@@ -742,6 +743,18 @@ export class JournalLoader {
   #refuse(segment: Segment, offset: number, reason: string): never {
     throw new CorruptionError({ path: segment.path, segmentId: segment.id, offset, reason });
   }
+}
+
+/**
+ * Why a directory with `store.meta` and without a segment is no journal: somebody may have opened a
+ * backup, which has its segments a folder further down.
+ */
+export function noSegments(fs: StoreFs, dir: string): string {
+  return fs.stat(`${dir}/${MANIFEST_NAME}`) === undefined
+    ? "there is a journal here, and all its segments are missing"
+    : `this looks like a backup, because it has ${MANIFEST_NAME} and no segment: "batpak restore" makes ` +
+      'a journal of it, and "batpak restore --verify-only" checks it, as restoreBackup and ' +
+      "verifyBackup do";
 }
 
 /** Whether a file still begins with the header that was read when the segment was entered. */

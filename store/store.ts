@@ -541,6 +541,7 @@ export class Store extends JournalReader {
    * @throws {CompactionError} when an earlier compaction cannot be settled.
    * @throws {LifecycleBusyError} while the journal is being compacted.
    * @throws {RangeError} when `below` is no whole number of at least 0.
+   * @throws {TypeError} when an option is none, or nothing says what to remove.
    * @throws {WriterCrashedError} when the writer has stopped.
    *
    * @example Forget what is older than an event

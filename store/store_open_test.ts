@@ -44,6 +44,7 @@ test("a second open for writing is refused while the first lives, and works afte
     assert.ok(error instanceof StoreLockedError);
     assert.equal(error.code, "STORE_LOCKED");
     assert.equal(error.path, DIR);
+    assert.match(error.message, /is writing there\. Wait until it is done, or read beside it$/);
     return true;
   });
   first.append(ORDER, PLACED, 1);

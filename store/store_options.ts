@@ -88,8 +88,9 @@ export interface StoreOptions extends ReadOptions {
    *
    * - `"repair"`, the default, cuts a torn tail and refuses when sound events follow the damage.
    * - `"failClosed"` refuses a torn tail too, and changes nothing.
-   * - `"cutAtDamage"` gives up events: it cuts the newest segment at the first damage, sound events
-   *   behind it included, also when they had been acknowledged. For a journal that `"repair"` refuses,
+   * - `"cutAtDamage"` gives up events: it cuts the newest segment at the first damage. The group that the
+   *   damage is in goes as a whole, and so do sound events behind it, also when they had been
+   *   acknowledged. For a journal that `"repair"` refuses,
    *   after a power cut that lost a page of what was not synced yet. All that is cut is kept in
    *   `quarantine/`. Sealed segments are never cut.
    */

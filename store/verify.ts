@@ -53,7 +53,7 @@ import { formatId } from "./ids.ts";
 import { IndexAudit, type IndexFinding } from "./index/index_audit.ts";
 import { INDEX_FILE_NAME } from "./index/index_file.ts";
 import { Interner, NAME_UNKNOWN } from "./index/interner.ts";
-import { findFrameBehind, readFully } from "./recovery.ts";
+import { findFrameBehind, noSegments, readFully } from "./recovery.ts";
 import {
   decodeSegmentHeader,
   type MergeFacts,
@@ -468,7 +468,7 @@ class Verifier {
       const decoded = decodeStoreMeta(this.#fs.readFile(path, STORE_META_SIZE_MAX));
       if (decoded.type === "meta") {
         this.#storeId = decoded.meta.storeId;
-        if (segmentCount === 0) refuse("there is a journal here, and all its segments are missing");
+        if (segmentCount === 0) refuse(noSegments(this.#fs, this.#dir));
       } else if (decoded.type === "corrupt") refuse(decoded.reason);
       else refuse(`it has format version ${decoded.version}, from a newer program`, "future");
     } catch (error) {

@@ -116,12 +116,18 @@ export interface PruneHost extends LifecycleHost {
 
 const OPTIONS: ReadonlySet<string> = new Set(["below", "seal", "dryRun"]);
 
-/** As `Store.prune`. */
-export function prune(host: PruneHost, options: PruneOptions): PruneReport {
+/** As `Store.prune`, or, when `isPlan`, as `JournalReader.planPrune`. */
+export function prune(host: PruneHost, options: PruneOptions, isPlan = false): PruneReport {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError("Cannot prune: say what to remove, as in { below: 1000 }");
+  }
   assertKnownKeys("prune", options, OPTIONS);
   assertUint("below", options.below, Number.MAX_SAFE_INTEGER);
-  return new Prune(host, options).run();
+  return new Prune(host, isPlan ? { ...options, dryRun: true } : options).run();
 }
+
+/** Where a segment begins. */
+type Start = Pick<Segment, "id" | "firstRow">;
 
 class Prune {
   readonly #host: PruneHost;
@@ -129,7 +135,7 @@ class Prune {
   readonly #findings: PruneFinding[] = [];
   #segmentIds: readonly number[] = [];
   /** What the journal begins with afterwards. */
-  #first: Segment | undefined;
+  #first: Start | undefined;
   #lastHash: Uint8Array | undefined;
   #eventsPruned = 0;
   #bytesReclaimed = 0;
@@ -143,20 +149,22 @@ class Prune {
     const { source } = this.#host;
     const { below, seal = false, dryRun = false } = this.#options;
     try {
-      settleEarlier("prune", this.#host);
+      if (!dryRun) settleEarlier("prune", this.#host);
       if (seal && !dryRun) this.#host.seal();
-      const { segments } = source.log;
+      const starts = this.#starts(seal);
       let count = 0;
       while (
-        count + 1 < segments.length &&
-        source.firstSequence + segments[count + 1].firstRow <= below
+        count + 1 < starts.length && source.firstSequence + starts[count + 1].firstRow <= below
       ) count++;
       if (count === 0) {
         return this.#end("skipped", {
-          reason: `no sealed segment has all of its events below sequence ${below}`,
+          reason: starts.length === 1
+            ? "there is no sealed segment"
+            : `no sealed segment has all of its events below sequence ${below}; ` +
+              `${source.firstSequence + starts[1].firstRow} is the lowest that removes one`,
         });
       }
-      this.#pruneFirst(count, dryRun);
+      this.#pruneFirst(count, starts[count], dryRun);
       return this.#end("performed", {});
     } catch (error) {
       const isFailure = error instanceof IoFault || error instanceof StoreIoError ||
@@ -166,12 +174,27 @@ class Prune {
     }
   }
 
-  #pruneFirst(count: number, dryRun: boolean): void {
+  /**
+   * Where segments begin. With `seal` a dry run counts the one that would be begun, as what is written to
+   * may go then.
+   */
+  #starts(seal: boolean): readonly Start[] {
+    const { index, log } = this.#host.source;
+    const active = log.segments[log.segments.length - 1];
+    if (!seal || active.firstRow === index.count) return log.segments;
+    return [...log.segments, { id: active.id + 1, firstRow: index.count }];
+  }
+
+  /** @param first what the journal begins with afterwards. */
+  #pruneFirst(count: number, first: Start, dryRun: boolean): void {
     const { fs, dir, source } = this.#host;
     const { index, log } = source;
     const gone = log.segments.slice(0, count);
-    const first = log.segments[count];
-    const sizes = gone.map(({ path }) => fs.stat(path)?.size ?? 0);
+    const active = log.segments.at(-1);
+    // What is written to has space behind its end that sealing it would cut.
+    const sizes = gone.map((segment) =>
+      segment === active ? segment.end : fs.stat(segment.path)?.size ?? 0
+    );
     let isDurable = true;
     if (!dryRun) isDurable = this.#publish(first.id, first.firstRow);
     // From here on it is done, and nothing may fail it.

@@ -239,10 +239,13 @@ test("nothing below as a whole is skipped; a dry run says what would go; neither
   const { fs, store } = filled();
   const before = readTree(fs, DIR);
   const skipped = store.prune({ below: 0 });
-  assert.deepEqual([skipped.outcome, skipped.reason], [
-    "skipped",
-    "no sealed segment has all of its events below sequence 0",
-  ]);
+  assert.equal(skipped.outcome, "skipped");
+  const lowest = Number(
+    /^no sealed segment has all of its events below sequence 0; (\d+) is the lowest that removes one$/
+      .exec(skipped.reason ?? "")?.[1],
+  );
+  assert.equal(store.prune({ below: lowest - 1, dryRun: true }).segmentsRemoved, 0);
+  assert.equal(store.prune({ below: lowest, dryRun: true }).segmentsRemoved, 1);
   const dry = store.prune({ below: 15, dryRun: true });
   assert.deepEqual(readTree(fs, DIR), before);
   assert.equal(numbersIn(store).length, 30);
@@ -255,6 +258,50 @@ test("nothing below as a whole is skipped; a dry run says what would go; neither
   assert.equal(wet.bodyHash, evidenceHash(wet.body));
   assert.notEqual(wet.bodyHash, dry.bodyHash);
   assert.deepEqual(wet.body.segmentIds, segmentIdsOf(wet.segmentsRemoved));
+});
+
+test("a dry run with seal counts the segment that is written to, as the prune does", () => {
+  const { fs, store } = filled();
+  const { nextSequence } = store.stats();
+  const before = readTree(fs, DIR);
+  const unsealed = store.prune({ below: nextSequence, dryRun: true });
+  const dry = store.prune({ below: nextSequence, seal: true, dryRun: true });
+  assert.deepEqual(readTree(fs, DIR), before);
+  assert.deepEqual([dry.firstSequence, dry.eventsPruned], [nextSequence, nextSequence]);
+  assert.equal(dry.segmentsRemoved, unsealed.segmentsRemoved + 1);
+  const wet = store.prune({ below: nextSequence, seal: true });
+  assert.deepEqual(
+    [dry.firstSequence, dry.eventsPruned, dry.segmentsRemoved, dry.body.firstSegmentId],
+    [wet.firstSequence, wet.eventsPruned, wet.segmentsRemoved, wet.body.firstSegmentId],
+  );
+  // What was begun has no event, so there is nothing more to seal.
+  const again = store.prune({ below: nextSequence, seal: true, dryRun: true });
+  assert.deepEqual([again.outcome, again.reason], ["skipped", "there is no sealed segment"]);
+});
+
+test("planPrune() and planCompaction() report what a dry run does, on both handles, and write nothing", () => {
+  const { fs, store } = filled();
+  const reader = openReader(fs);
+  const keep = { maxCount: 5 };
+  const strategy = { type: "tombstone", keep } as const;
+  const expected = [
+    store.prune({ below: 15, dryRun: true }),
+    store.compact({ strategy, minSegments: 1, dryRun: true }),
+  ];
+  const before = readTree(fs, DIR);
+  for (const handle of [reader, store]) {
+    assert.deepEqual(
+      [handle.planPrune({ below: 15 }), handle.planCompaction({ strategy, minSegments: 1 })],
+      expected,
+    );
+    assert.throws(() => handle.planPrune(undefined as never), TypeError);
+    assert.throws(() => handle.planCompaction({ dryrun: true } as never), TypeError);
+  }
+  assert.ok(expected.every(({ outcome, body }) => outcome === "performed" && body.dryRun));
+  assert.deepEqual(readTree(fs, DIR), before);
+  reader.close();
+  assert.throws(() => reader.planPrune({ below: 15 }), { name: "StoreClosedError" });
+  assert.throws(() => reader.planCompaction(), { name: "StoreClosedError" });
 });
 
 function segmentIdsOf(count: number): number[] {
@@ -406,6 +453,12 @@ test("options that are none are refused", () => {
   assert.throws(() => store.prune({ below: -1 }), RangeError);
   assert.throws(() => store.prune({ below: 1.5 }), RangeError);
   assert.throws(() => store.prune({} as { below: number }), RangeError);
+  for (const none of [undefined, null, 7]) {
+    assert.throws(() => store.prune(none as never), {
+      name: "TypeError",
+      message: "Cannot prune: say what to remove, as in { below: 1000 }",
+    });
+  }
   assert.throws(() => store.prune({ below: 1, above: 3 } as { below: number }), TypeError);
 });
 

@@ -32,7 +32,7 @@ import {
   sortFindings,
 } from "./backup_manifest.ts";
 import { CopyTarget } from "./copy_target.ts";
-import { BackupError, InvalidClockError } from "../errors.ts";
+import { BackupError, CopyTargetError, InvalidClockError } from "../errors.ts";
 import { BASE_RECORD_NAME } from "../compaction/base_record.ts";
 import { evidenceHash } from "../evidence.ts";
 import { blake3, Blake3Stream, bytesEqual, toHex } from "../hash.ts";
@@ -249,6 +249,16 @@ export function verifyBackup(dir: string, options: VerifyBackupOptions = {}): Ba
   return reader.verification();
 }
 
+/** Where a journal is restored to. */
+function targetOf(fs: StoreFs, target: string, source: string): CopyTarget {
+  try {
+    return CopyTarget.check(fs, target, source);
+  } catch (error) {
+    if (!(error instanceof CopyTargetError)) throw error;
+    throw new CopyTargetError(error.reason, error.path, "restore");
+  }
+}
+
 /**
  * Makes a journal in `target` from the backup in `source`. `target` must not exist, or be an empty
  * directory.
@@ -291,7 +301,7 @@ export function restoreBackup(
     const reader = new BackupReader(source, options);
     reader.look();
     reader.refuseFindings();
-    const to = CopyTarget.check(fs, target, fs.canonicalize(source));
+    const to = targetOf(fs, target, fs.canonicalize(source));
     const manifest = reader.manifest!;
     // The order of a copy: store.meta, the base record, then the newest segment to the oldest.
     const small = manifest.files.filter(({ name }) => !name.startsWith(SEGMENTS_NAME));
@@ -366,6 +376,7 @@ class BackupReader {
       MANIFEST_NAME,
       "Manifest",
       () => this.#fs.readFile(`${this.#dir}/${MANIFEST_NAME}`, MANIFEST_SIZE_MAX),
+      "this is no backup: ",
     );
     if (bytes === undefined) return;
     this.#manifestHash = toHex(blake3(bytes));
@@ -500,12 +511,18 @@ class BackupReader {
   }
 
   /** Runs `action`; what the system refuses is a finding. */
-  #reading<T>(file: string, type: BackupFindingType, action: () => T): T | undefined {
+  /** @param ifMissing what it means when there is no such file. */
+  #reading<T>(
+    file: string,
+    type: BackupFindingType,
+    action: () => T,
+    ifMissing = "",
+  ): T | undefined {
     try {
       return action();
     } catch (error) {
       if (this.#handingOn || !(error instanceof IoFault)) throw error;
-      this.#report(type, file, error.message);
+      this.#report(type, file, (error.code === "ENOENT" ? ifMissing : "") + error.message);
       return undefined;
     }
   }
