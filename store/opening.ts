@@ -34,7 +34,7 @@ import {
 } from "./store_meta.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
-import { verifyJournal } from "./verify.ts";
+import { type FindingType, verifyJournal } from "./verify.ts";
 
 /** The canonical path of a directory that has to be there. */
 export function canonicalJournal(fs: StoreFs, dir: string): string {
@@ -217,9 +217,10 @@ export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array |
 
 /** Hashes everything, and throws the first finding. */
 export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
-  // A torn end is repaired, and a missing store.meta written again; neither speaks against the rest.
+  // A torn end is repaired, what a compaction left is put in order, and a missing store.meta written
+  // again; none of it speaks against the rest.
   const findings = verifyJournal(dir, { fs: options.fs }).findings.filter(({ type, file }) =>
-    type !== "tail" && type !== "unusable" && type !== "index" && file !== STORE_META_NAME
+    !DEALT_WITH.has(type) && file !== STORE_META_NAME
   );
   const first = findings[0];
   if (first === undefined) return;
@@ -232,6 +233,9 @@ export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void 
       : `${first.reason} (and ${findings.length - 1} more)`,
   });
 }
+
+/** Findings of verification that say nothing against the frames. */
+const DEALT_WITH: ReadonlySet<FindingType> = new Set(["tail", "unusable", "index", "leftover"]);
 
 /** Tells whoever wants to know. */
 export function observe(options: ResolvedOptions, report: OpenReport): void {

@@ -64,7 +64,8 @@ const LAYOUT_NAME = /\.fbat(?:$|\.)|^compaction\.pending$|^journal\.base$/;
 
 /** Whether a file was replaced or removed between two looks. */
 function isLayoutChange(error: unknown): boolean {
-  return error instanceof LayoutChange || (error instanceof IoFault && error.code === "ENOENT");
+  const fault = error instanceof StoreIoError ? error.fault : error;
+  return error instanceof LayoutChange || (fault instanceof IoFault && fault.code === "ENOENT");
 }
 
 /**
@@ -168,8 +169,9 @@ export class ReadOnlyStore extends JournalReader {
         if (this.#loader.isLayoutChanged(false)) this.#reload();
         else this.#loader.loadBesideWriter(false);
       } catch (error) {
-        const isMixed = error instanceof CorruptionError && this.#isReplaced();
-        if (!isMixed && !isLayoutChange(error)) throw error;
+        // Segments that no longer follow those that were read look like damage. Damage stays damage when
+        // it is read anew.
+        if (!(error instanceof CorruptionError) && !isLayoutChange(error)) throw error;
         this.#reload();
       }
     });

@@ -873,7 +873,8 @@ export function readFooter(
 
 /** The offset behind the last byte that is not zero, at least `start`. */
 function lastUsedOffset(file: StoreFile, start: number, end: number): number {
-  const block = new Uint8Array(Math.min(1 << 20, end - start));
+  // A file that a writer has cut back meanwhile may end before `start`.
+  const block = new Uint8Array(Math.min(1 << 20, Math.max(0, end - start)));
   for (let blockEnd = end; blockEnd > start;) {
     const blockStart = Math.max(start, blockEnd - block.byteLength);
     for (

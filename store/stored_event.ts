@@ -359,14 +359,19 @@ export class StoredEvent {
 
   /** Where the body starts in the log's `located` bytes. */
   #locate(): number {
-    try {
-      return this.#source.log.locate(this.#row);
-    } catch (error) {
-      if (this.#source.recover?.(error) !== true) throw error;
-      return this.#source.log.locate(this.#row);
+    // A writer may replace the segment again while the journal is read anew.
+    for (let attempt = 1;; attempt++) {
+      try {
+        return this.#source.log.locate(this.#row);
+      } catch (error) {
+        if (attempt === ATTEMPT_COUNT_MAX || this.#source.recover?.(error) !== true) throw error;
+      }
     }
   }
 }
+
+/** How often an event is looked for whose segment is replaced meanwhile. */
+const ATTEMPT_COUNT_MAX = 20;
 
 // Only what is in memory: printing an event reads nothing from the log.
 printAs(StoredEvent, (event) => {

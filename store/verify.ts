@@ -267,6 +267,7 @@ class Verifier {
     this.#reportIndex(this.#audit?.readIndexFile());
     let previous: Verified | undefined;
     let segments = 0;
+    const newestId = files.at(-1)?.id ?? 0;
     for (let i = 0; i < files.length; i++) {
       const file = files[i];
       const lastId = previous?.lastId ?? (i > 0 ? files[i - 1].id : file.id - 1);
@@ -282,8 +283,7 @@ class Verifier {
         previous = undefined;
       }
       try {
-        const isLast = i === files.length - 1;
-        previous = this.#verifySegment(file, files[i + 1], previous, isLast);
+        previous = this.#verifySegment(file, files[i + 1], previous, newestId);
       } catch (error) {
         if (!(error instanceof IoFault)) throw error;
         this.#report("file", file, 0, error.message);
@@ -484,7 +484,7 @@ class Verifier {
     segment: SegmentFile,
     next: SegmentFile | undefined,
     previous: Verified | undefined,
-    isLast: boolean,
+    newestId: number,
   ): Verified | undefined {
     const { id, name } = segment;
     const file = this.#fs.open(`${this.#dir}/${name}`, "read");
@@ -504,7 +504,7 @@ class Verifier {
         const isFuture = decoded.type === "future";
         start = isFuture ? -1 : this.#resync(file, segment, 8, size);
         // A header that was never whole has no frames behind it, and store.meta comes after the first.
-        const isStub = isLast && decoded.type === "cut" && start < 0 &&
+        const isStub = id === newestId && decoded.type === "cut" && start < 0 &&
           !(id === 1 && this.#storeId !== undefined);
         this.#report(
           isFuture ? "future" : isStub ? "tail" : "header",
@@ -519,6 +519,9 @@ class Verifier {
         this.#forgetPlace();
         if (start < 0) return undefined;
       }
+      const lastId = merge?.lastSegmentId ?? id;
+      // Files that it claims to stand for are not behind it.
+      const isLast = newestId <= lastId;
       if (isLast && merge !== undefined) {
         this.#report(
           "header",
@@ -529,7 +532,6 @@ class Verifier {
       }
       // Only what is the newest of the journal may end in what a crash leaves.
       const last = isLast && merge === undefined;
-      const lastId = merge?.lastSegmentId ?? id;
       const sealedEnd = merge?.framesEnd ?? (next?.id === lastId + 1 ? this.#sealedEnd(next) : -1);
       // A file that is shorter than the next header says is found out when that header is.
       const isSealed = sealedEnd >= start && sealedEnd <= size;

@@ -24,6 +24,7 @@ import {
   type FramePlace,
   framesOf,
   fsOf,
+  readFile,
   readTree,
   setPrevHash,
   type Tree,
@@ -789,4 +790,26 @@ test("an erased payload leaves a journal that verifies and reads", () => {
   assert.equal(store.at(2)?.payload, undefined);
   assert.equal(store.at(3)?.payload, "event 2");
   assert.equal(readU32(segment, offset), erased.byteLength - 8);
+});
+
+test("a merged segment that claims to stand for all that follow is found", () => {
+  const fs = new MemoryFs();
+  const store = openStore(fs, { segmentMaxBytes: 600 });
+  for (let i = 0; i < 20; i++) store.append(USER, KIND, { i });
+  store.compact({ mergedSegmentMaxBytes: 1_500 });
+  store.close();
+  const path = `${DIR}/000001.fbat`;
+  const bytes = readFile(fs, path);
+  const decoded = decodeSegmentHeader(bytes);
+  assert.ok(decoded.type === "header" && decoded.header.merge !== undefined);
+  const merge = { ...decoded.header.merge, lastSegmentId: 2 ** 32 - 1 };
+  writeFile(
+    fs,
+    path,
+    concat(encodeSegmentHeader({ ...decoded.header, merge }), bytes.subarray(decoded.end)),
+  );
+  const { intact, findings } = verifyJournal(DIR, { fs });
+  assert.equal(intact, false);
+  assert.match(findings[0].reason, /the segments behind it are missing/);
+  assert.throws(() => openStore(fs), { code: "CORRUPTION" });
 });

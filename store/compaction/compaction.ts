@@ -1037,7 +1037,12 @@ function isFailure(error: unknown): error is Error {
     error instanceof CorruptionError || error instanceof RuleFailure;
 }
 
-function headerOf(fs: StoreFs, segment: Segment): SegmentHeader {
+/**
+ * The header of a segment.
+ *
+ * @throws {CorruptionError} when it cannot be read.
+ */
+export function headerOf(fs: StoreFs, segment: Segment): SegmentHeader {
   const file = fs.open(segment.path, "read");
   try {
     const bytes = new Uint8Array(segment.framesStart);

@@ -25,7 +25,7 @@ import {
   chainSize,
   readBaseRecord,
 } from "./base_record.ts";
-import { type LifecycleHost, settleEarlier } from "./compaction.ts";
+import { headerOf, type LifecycleHost, settleEarlier } from "./compaction.ts";
 import { CompactionError, CorruptionError, StoreIoError } from "../errors.ts";
 import { evidenceHash } from "../evidence.ts";
 import { payloadStartOf, timestampOf } from "../frame.ts";
@@ -196,7 +196,7 @@ class Prune {
       segment === active ? segment.end : fs.stat(segment.path)?.size ?? 0
     );
     let isDurable = true;
-    if (!dryRun) isDurable = this.#publish(first.id, first.firstRow);
+    if (!dryRun) isDurable = this.#publish(first);
     // From here on it is done, and nothing may fail it.
     this.#segmentIds = gone.map(({ id }) => id);
     this.#first = first;
@@ -221,8 +221,9 @@ class Prune {
     }
   }
 
-  /** Publishes the record of everything before `boundary`, and says whether it is durable. */
-  #publish(firstSegmentId: number, boundary: number): boolean {
+  /** Publishes the record of everything before a segment, and says whether it is durable. */
+  #publish(first: Segment): boolean {
+    const { id: firstSegmentId, firstRow: boundary } = first;
     const { fs, dir, storeId, source, signer } = this.#host;
     const { index, log, firstSequence } = source;
     /** Row + 1 of the last event of each chain before the boundary. */
@@ -246,6 +247,15 @@ class Prune {
     const lastTimestampUs = timestampOf(log.located, body);
     const lastHash = new Uint8Array(HASH_SIZE);
     blake3Into(log.located, body, payloadStartOf(log.located, body), lastHash);
+    // Every later open holds the two against each other, and would refuse the journal.
+    if (!bytesEqual(lastHash, headerOf(fs, first).previousHash)) {
+      throw new CorruptionError({
+        path: first.path,
+        segmentId: firstSegmentId,
+        offset: 0,
+        reason: "the header names another event as the last one before the segment",
+      });
+    }
     const facts: BaseFacts = {
       storeId,
       firstSegmentId,

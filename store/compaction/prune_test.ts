@@ -3,7 +3,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryFs } from "../../platform/memory.ts";
 import { DIR, KIND, openReader, openStore, USER } from "../../tests/support/journal.ts";
-import { flipBit, readFile, readTree, writeFile } from "../../tests/support/journal_bytes.ts";
+import {
+  fixChecksum,
+  flipBit,
+  readFile,
+  readTree,
+  writeFile,
+} from "../../tests/support/journal_bytes.ts";
 import { openAnew } from "../../tests/support/journal_checks.ts";
 import { type BaseChain, BaseRecordWriter, readBaseRecord } from "./base_record.ts";
 import {
@@ -13,6 +19,7 @@ import {
   EventPrunedError,
 } from "../errors.ts";
 import { evidenceHash } from "../evidence.ts";
+import { FRAME_HEADER_SIZE } from "../frame.ts";
 import type { JournalReader } from "../journal_reader.ts";
 import { type Receipt, SigningKey } from "../receipt.ts";
 import type { Store } from "../store.ts";
@@ -446,6 +453,29 @@ test("a damaged event whose hash the record needs fails the prune, and changes n
   assert.equal(report.outcome, "failed");
   assert.ok(report.cause instanceof CorruptionError);
   assert.deepEqual(readTree(fs, DIR), before);
+});
+
+test("a last event that is not the one the next segment follows fails the prune", () => {
+  const { fs, store } = filled();
+  const next = [...store.events()].find(({ position }) => position.segmentId === 3);
+  assert.ok(next);
+  const { globalSequence } = next;
+  const { segmentId, offset } = store.at(globalSequence - 1)?.position ?? {};
+  assert.ok(segmentId === 2 && offset !== undefined);
+  store.close();
+  const path = `${DIR}/000002.fbat`;
+  // Its flags; with a checksum that fits, no open notices.
+  const forged = flipBit(readFile(fs, path), offset + FRAME_HEADER_SIZE + 94);
+  fixChecksum(forged, offset);
+  writeFile(fs, path, forged);
+  const again = openAnew(fs, SMALL);
+  const before = readTree(fs, DIR);
+  const report = again.prune({ below: globalSequence });
+  assert.equal(report.outcome, "failed");
+  assert.match(report.reason ?? "", /the header names another event/);
+  assert.deepEqual(readTree(fs, DIR), before);
+  again.close();
+  openAnew(fs, SMALL).close();
 });
 
 test("options that are none are refused", () => {

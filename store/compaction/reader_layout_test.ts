@@ -212,6 +212,119 @@ class MeddledFs extends WrappedFs {
   }
 }
 
+/** Two small segments, and a newest one without an event, which is where readers begin here. */
+function withEmptyNewest(fs: StoreFs): Store {
+  const store = openStore(fs);
+  for (let i = 0; i < 10; i++) store.append(USER, KIND, { i });
+  seal(store);
+  return store;
+}
+
+function seal(store: Store): void {
+  store.compact({ minSegments: 99, seal: true });
+}
+
+for (const when of ["before", "during"]) {
+  test(`a reader follows when its empty newest segment was merged ${when} a refresh`, () => {
+    const fs = new MemoryFs();
+    const store = withEmptyNewest(fs);
+    const meddled = new MeddledFs(fs);
+    const reader = openReader(meddled);
+    const merge = () => {
+      meddled.meddle = () => {};
+      for (const i of [10, 11]) {
+        store.append(USER, KIND, { i });
+        seal(store);
+      }
+      const { merges } = store.compact({ mergedSegmentMaxBytes: 2_000 }).body;
+      assert.deepEqual(merges.map(({ sourceSegmentIds }) => sourceSegmentIds), [[2, 3]]);
+    };
+    if (when === "before") merge();
+    else meddled.meddle = merge;
+    assert.equal(reader.refresh() + reader.refresh(), 2);
+    assert.deepEqual(censusOf(reader), censusOf(store));
+  });
+}
+
+test("a reader follows when its only segment, still empty, was pruned", () => {
+  const fs = new MemoryFs();
+  const store = withEmptyNewest(fs);
+  store.prune({ below: store.stats().nextSequence });
+  const reader = openReader(fs);
+  assert.deepEqual(reader.query(), []);
+  for (const i of [10, 11, 12]) {
+    store.append(USER, KIND, { i });
+    seal(store);
+  }
+  store.prune({ below: store.stats().nextSequence - 1 });
+  assert.equal(reader.refresh(), 3);
+  assert.deepEqual(numbersIn(reader), [12]);
+});
+
+test("an event whose segment is replaced again while it is looked for is found in the end", () => {
+  for (let gap = 1; gap <= 16; gap++) {
+    const fs = new MemoryFs();
+    const store = filled(fs);
+    const meddled = new MeddledFs(fs);
+    const reader = openReader(meddled, { coldStart: FRAMES_ONLY });
+    const event = reader.query({ kind: KIND })[9];
+    let looks = 0;
+    let erased = 0;
+    meddled.meddle = () => {
+      if (looks++ % gap !== 0 || erased === 3) return;
+      erased++;
+      const keep = ({ clock }: { clock: number }) => clock >= erased;
+      store.compact({ strategy: { type: "tombstone", keep }, minSegments: 1 });
+    };
+    assert.deepEqual(event.payload, { i: 9 }, `every ${gap} looks`);
+    assert.ok(erased > 0);
+  }
+});
+
+test("an open whose saved index names a segment that goes meanwhile begins again", () => {
+  for (let begin = 0; begin < 40; begin++) {
+    const fs = new MemoryFs();
+    filled(fs, { ...SMALL, coldStart: {} }).close();
+    const store = openAnew(fs, { ...SMALL, coldStart: {} });
+    const meddled = new MeddledFs(fs);
+    let looks = 0;
+    meddled.meddle = () => {
+      if (looks++ !== begin) return;
+      for (const i of [20, 21, 22]) store.append(USER, KIND, { i });
+      assert.equal(store.compact().outcome, "performed");
+    };
+    const reader = openReader(meddled, { coldStart: {} });
+    meddled.meddle = () => {};
+    reader.refresh();
+    assert.deepEqual(censusOf(reader), censusOf(store), `at look ${begin}`);
+    reader.close();
+  }
+});
+
+test("a part of a batch that is cut off again while a reader looks at it is no event", () => {
+  for (let look = 0; look < 8; look++) {
+    const fs = new MemoryFs();
+    openStore(fs).close();
+    const meddled = new MeddledFs(fs);
+    const reader = openReader(meddled);
+    const other = fs.snapshot();
+    const items = [0, 1, 2].map((i) => ({ ...USER, kind: KIND, payload: { i } }));
+    const [first, second] = openAnew(other, {}).appendBatch(items);
+    const path = `${DIR}/000001.fbat`;
+    // The first event of three and some of the second, as a full disk leaves them.
+    writeFile(fs, path, readFile(other, path).subarray(0, second.position.offset + 20));
+    let looks = 0;
+    meddled.meddle = () => {
+      if (looks++ !== look) return;
+      const file = fs.open(path, "write");
+      file.resize(first.position.offset);
+      file.close();
+    };
+    assert.equal(reader.refresh(), 1, `cut at look ${look}`);
+    assert.equal(reader.refresh(), 0);
+  }
+});
+
 test("an open beside a writer that compacts at any moment shows a whole journal", () => {
   // One step of the writer before each look of the reader, beginning at each look in turn.
   for (let begin = 0; begin < 24; begin++) {
