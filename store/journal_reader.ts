@@ -581,7 +581,7 @@ export abstract class JournalReader {
    */
   planPrune(options: PruneOptions): PruneReport {
     this.#index("plan a prune");
-    const host = { ...this.#planHost(), signer: undefined };
+    const host = { ...this.#planHost(), signer: undefined, verifyingKeys: [] };
     return withIo("plan a prune", () => prune(host, options, true));
   }
 

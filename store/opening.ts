@@ -219,7 +219,8 @@ export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array |
 export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
   // A torn end is repaired, what a compaction left is put in order, and a missing store.meta written
   // again; none of it speaks against the rest.
-  const findings = verifyJournal(dir, { fs: options.fs }).findings.filter(({ type, file }) =>
+  const { fs, verifyingKeys } = options;
+  const findings = verifyJournal(dir, { fs, verifyingKeys }).findings.filter(({ type, file }) =>
     !DEALT_WITH.has(type) && file !== STORE_META_NAME
   );
   const first = findings[0];

@@ -572,6 +572,7 @@ export class Store extends JournalReader {
         storeId: this.#storeIdBytes,
         seal: () => this.#roll(),
         signer: this.options.signingKeys.at(-1),
+        verifyingKeys: this.options.verifyingKeys,
       }, options));
   }
 

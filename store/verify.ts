@@ -16,13 +16,12 @@
 import type { DirEntry, StoreFs } from "../platform/fs.ts";
 import { IoFault } from "../platform/fs.ts";
 import { crc32 } from "../platform/checksum.ts";
-import { ed25519Verify } from "../platform/ed25519.ts";
 import { runtime } from "../platform/runtime.ts";
 import {
   BASE_RECORD_NAME,
   type BaseFacts,
-  type BaseRecord,
   readBaseRecord,
+  signatureProblem,
 } from "./compaction/base_record.ts";
 import { MARKER_NAME } from "./compaction/compaction_marker.ts";
 import {
@@ -48,7 +47,7 @@ import {
 import { validateCoordinate } from "./coordinate.ts";
 import { CorruptionError, FutureVersionError, JournalNotFoundError } from "./errors.ts";
 import { endOfDamagedFrame, findFrameAfter, FrameScanner } from "./frame_scanner.ts";
-import { blake3, blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
+import { blake3Into, bytesEqual, HASH_SIZE } from "./hash.ts";
 import { formatId } from "./ids.ts";
 import { IndexAudit, type IndexFinding } from "./index/index_audit.ts";
 import { INDEX_FILE_NAME } from "./index/index_file.ts";
@@ -428,7 +427,8 @@ class Verifier {
         else {
           this.#bytes += result.base.size;
           this.#totalBytes += result.base.size;
-          const problem = this.#signatureProblem(result.base);
+          const keys = this.#verifyingKeys;
+          const problem = keys.length === 0 ? undefined : signatureProblem(result.base, keys);
           if (problem !== undefined) refuse(problem);
         }
         if (result.type !== "base") this.#forgetPlace();
@@ -440,14 +440,6 @@ class Verifier {
       refuse(error.message);
       this.#forgetPlace();
     }
-  }
-
-  #signatureProblem({ keyId, signature, cover }: BaseRecord): string | undefined {
-    if (this.#verifyingKeys.length === 0) return undefined;
-    if (keyId === undefined) return "it is not signed";
-    const key = this.#verifyingKeys.find((key) => bytesEqual(blake3(key), keyId));
-    if (key === undefined) return "it was signed by a key that is not among those given";
-    return ed25519Verify(key, cover, signature) ? undefined : "its signature is not of its key";
   }
 
   #list(): DirEntry[] {

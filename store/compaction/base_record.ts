@@ -32,13 +32,14 @@
  */
 
 import { crc32 } from "../../platform/checksum.ts";
+import { ed25519Verify } from "../../platform/ed25519.ts";
 import type { StagedFile, StoreFile } from "../../platform/fs.ts";
 import { assert } from "../assert.ts";
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from "../bytes.ts";
 import { validateCoordinate } from "../coordinate.ts";
 import { ID_SIZE, isZero, readUtf8 } from "../frame.ts";
 import { readRange } from "../frame_scanner.ts";
-import { Blake3Stream, HASH_SIZE } from "../hash.ts";
+import { blake3, Blake3Stream, bytesEqual, HASH_SIZE } from "../hash.ts";
 
 /** The name of the file. */
 export const BASE_RECORD_NAME = "journal.base";
@@ -113,6 +114,17 @@ export type BaseResult<T> =
   | { readonly type: "base"; readonly base: T }
   | { readonly type: "future"; readonly version: number; readonly supported: number }
   | { readonly type: "corrupt"; readonly reason: string };
+
+/** Why none of these public keys vouches for a record, or `undefined` when one does. */
+export function signatureProblem(
+  { keyId, signature, cover }: BaseRecord,
+  keys: readonly Uint8Array[],
+): string | undefined {
+  if (keyId === undefined) return "it is not signed";
+  const key = keys.find((key) => bytesEqual(blake3(key), keyId));
+  if (key === undefined) return "it was signed by a key that is not among those given";
+  return ed25519Verify(key, cover, signature) ? undefined : "its signature is not of its key";
+}
 
 /** Bytes of a chain in the record. */
 export function chainSize(entitySize: number): number {

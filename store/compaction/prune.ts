@@ -20,10 +20,12 @@ import {
   BASE_RECORD_NAME,
   type BaseChain,
   type BaseFacts,
+  type BaseRecord,
   BaseRecordWriter,
   type BaseSigner,
   chainSize,
   readBaseRecord,
+  signatureProblem,
 } from "./base_record.ts";
 import { headerOf, type LifecycleHost, settleEarlier } from "./compaction.ts";
 import { CompactionError, CorruptionError, StoreIoError } from "../errors.ts";
@@ -52,8 +54,10 @@ export interface PruneFinding {
     /** The directory could not be synced after the commit: a power cut may undo it. Nothing was removed. */
     | "CommitNotDurable"
     /** A file that does not count any more could not be removed; the next open for writing does. */
-    | "LeftoverNotRemoved";
-  /** What the system said. */
+    | "LeftoverNotRemoved"
+    /** The record before was not signed by a key that is known here: nobody can vouch for the new one. */
+    | "NotSigned";
+  /** What the system said, or what is wrong with the signature. */
   readonly reason: string;
 }
 
@@ -112,6 +116,8 @@ export interface PruneReport {
 export interface PruneHost extends LifecycleHost {
   /** Signs the record, when there is a key. */
   readonly signer: BaseSigner | undefined;
+  /** Public keys that the record before may be signed with. */
+  readonly verifyingKeys: readonly Uint8Array[];
 }
 
 const OPTIONS: ReadonlySet<string> = new Set(["below", "seal", "dryRun"]);
@@ -196,7 +202,7 @@ class Prune {
       segment === active ? segment.end : fs.stat(segment.path)?.size ?? 0
     );
     let isDurable = true;
-    if (!dryRun) isDurable = this.#publish(first);
+    if (!dryRun) isDurable = this.#publish(log.segments[count]);
     // From here on it is done, and nothing may fail it.
     this.#segmentIds = gone.map(({ id }) => id);
     this.#first = first;
@@ -233,10 +239,13 @@ class Prune {
     // Chains of the record before, whose newest event did not move on.
     let chainCount = 0;
     let chainsSize = 0;
-    forEachKept(this.#host, last, ({ entity }) => {
+    const before = forEachKept(this.#host, last, ({ entity }) => {
       chainCount++;
       chainsSize += chainSize(entity.byteLength);
     });
+    // A signature over what an unsigned record said would make somebody else's words ours.
+    const unsigned = before && signer && signatureProblem(before, this.#host.verifyingKeys);
+    if (unsigned !== undefined) this.#findings.push({ type: "NotSigned", reason: unsigned });
     for (let chain = 0; chain < last.length; chain++) {
       if (last[chain] === 0) continue;
       const entity = index.entityOf(chain);
@@ -291,7 +300,7 @@ class Prune {
           eventHash,
         });
       }
-      writer.finish(signer);
+      writer.finish(unsigned === undefined ? signer : undefined);
       this.#lastHash = lastHash;
       staged.publish(`${dir}/${BASE_RECORD_NAME}`);
       return true;
@@ -349,9 +358,9 @@ function forEachKept(
   { fs, dir, source }: PruneHost,
   last: Uint32Array,
   action: (head: BaseChain) => void,
-): void {
+): BaseRecord | undefined {
   const path = `${dir}/${BASE_RECORD_NAME}`;
-  if (fs.stat(path) === undefined) return;
+  if (fs.stat(path) === undefined) return undefined;
   const { index } = source;
   const file = fs.open(path, "read");
   try {
@@ -362,7 +371,7 @@ function forEachKept(
       if (last[chain] === 0) action(head);
       return undefined;
     });
-    if (result.type === "base") return;
+    if (result.type === "base") return result.base;
     const reason = result.type === "corrupt"
       ? result.reason
       : `it has format version ${result.version}`;

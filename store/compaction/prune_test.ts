@@ -355,6 +355,27 @@ test("the record is signed with the store's key, and verification says whose it 
   );
 });
 
+test("a record that builds on one that nobody known has signed is not signed either", () => {
+  // A forged record, its signature zeroed, was taken into the next one and signed with the store's key.
+  const key = SigningKey.fromSeed(new Uint8Array(32).fill(3));
+  const { fs, store } = filled();
+  store.prune({ below: 10 });
+  store.close();
+  const signing = { ...SMALL, signingKeys: [key] };
+  const again = openAnew(fs, signing);
+  const { outcome, body } = again.prune({ below: 20 });
+  assert.equal(outcome, "performed");
+  assert.deepEqual(body.findings, [{ type: "NotSigned", reason: "it is not signed" }]);
+  again.close();
+  assert.deepEqual(
+    verifyJournal(DIR, { fs, verifyingKeys: [key.publicKey] }).findings.map(({ reason }) => reason),
+    ["it is not signed"],
+  );
+  assert.throws(() => openAnew(fs, { ...signing, chainVerification: "recompute" }), {
+    code: "CORRUPTION",
+  });
+});
+
 test("a pruned journal without its record, or with one that does not fit, is refused", () => {
   const { fs, store } = filled();
   const reported = store.prune({ below: 15 });
