@@ -23,6 +23,7 @@ import { IoFault, type StoreFile, type StoreFs } from "../platform/fs.ts";
 import { BASE_RECORD_NAME, readBaseRecord } from "./compaction/base_record.ts";
 import { MARKER_NAME } from "./compaction/compaction_marker.ts";
 import { MANIFEST_NAME } from "./copies/backup_manifest.ts";
+import { readU32 } from "./bytes.ts";
 import { CorruptionError, FutureVersionError } from "./errors.ts";
 import { validateCoordinate } from "./coordinate.ts";
 import { type EventIndex, STATE_ERASED, STATE_RETIRED } from "./index/event_index.ts";
@@ -32,6 +33,7 @@ import {
   entitySizeOf,
   erasureOf,
   FRAME_BODY_SIZE_MIN,
+  FRAME_HEADER_SIZE,
   groupRemainingOf,
   laneOf,
   payloadStartOf,
@@ -169,6 +171,9 @@ export class JournalLoader {
   readonly superseded: string[] = [];
 
   readonly #options: LoaderOptions;
+  /** Checksum of the last frame that was read, and how many rows there were with it. */
+  #lastChecksum = 0;
+  #lastChecksumCount = -1;
   /** The last stop that turned out to be a torn end, or one in the making. */
   #harmless: { readonly segment: Segment; readonly offset: number } | undefined;
   /** Bodies of a group that is not whole yet, and where each frame starts. */
@@ -556,6 +561,9 @@ export class JournalLoader {
       if (!isHeaderOf(segment, file)) {
         throw new LayoutChange(`"${segment.path}" was replaced while it was being read`);
       }
+      if (this.#isTakenBack(file, segment)) {
+        throw new LayoutChange(`the newest events of "${segment.path}" were taken back`);
+      }
       const fileSize = file.size();
       if (sealedEnd !== undefined && fileSize < sealedEnd) {
         this.#refuse(
@@ -601,6 +609,8 @@ export class JournalLoader {
           this.#add(staged.body, 0, staged.body.byteLength, staged.offset);
         }
         this.#add(bytes, body, body + scanner.bodySize, offset);
+        this.#lastChecksum = readU32(bytes, body - FRAME_HEADER_SIZE + 4);
+        this.#lastChecksumCount = index.count;
         this.#group.length = 0;
         groupEnd = -1;
         this.scannedSize += scanner.nextOffset - segment.end;
@@ -628,6 +638,20 @@ export class JournalLoader {
     } finally {
       file.close();
     }
+  }
+
+  /**
+   * Whether the last frame that was read here is not there any more. A writer cuts off what it could not
+   * write as a whole, and a reader may have seen all of it before: the next events stand in its place.
+   */
+  #isTakenBack(file: StoreFile, segment: Segment): boolean {
+    const { index } = this.#options;
+    const row = index.count - 1;
+    // Rows that came from an index were durable, and nothing that is durable is taken back.
+    if (this.#lastChecksumCount !== index.count || row < segment.firstRow) return false;
+    const checksum = new Uint8Array(4);
+    const size = readFully(file, checksum, index.offsetOf(row) + 4);
+    return size < 4 || readU32(checksum, 0) !== this.#lastChecksum;
   }
 
   /** Adds all rows of a sealed segment from the footer behind its frames, if it has one that fits. */

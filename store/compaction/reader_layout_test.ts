@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryFs } from "../../platform/memory.ts";
 import { runtime } from "../../platform/runtime.ts";
-import type { StoreFs } from "../../platform/fs.ts";
+import { IoFault, type StoreFs } from "../../platform/fs.ts";
 import {
   DIR,
   FRAMES_ONLY,
@@ -211,6 +211,41 @@ class MeddledFs extends WrappedFs {
     }
   }
 }
+
+/** A disk that takes all bytes of a write and then says that it did not, and lets somebody look. */
+class RegrettingFs extends WrappedFs {
+  regret = false;
+  look: () => void = () => {};
+
+  protected override before(op: string, path: string, partial?: (size: number) => void): void {
+    if (!this.regret) return;
+    if (op === "resize") this.look();
+    if (op !== "writeAt") return;
+    partial?.(1 << 20);
+    throw new IoFault({ code: "EIO", op, path, message: "planted" });
+  }
+}
+
+test("a reader forgets an event that its writer has taken back", () => {
+  // It kept the event, and when the next one had another size it never saw anything again.
+  for (const next of [{ i: 5 }, { i: 5, and: "more" }]) {
+    const memory = new MemoryFs();
+    const fs = new RegrettingFs(memory);
+    const store = openStore(fs);
+    for (let i = 0; i < 3; i++) store.append(USER, KIND, { i });
+    const reader = openReader(memory);
+    let seen = 0;
+    fs.look = () => seen += reader.refresh();
+    fs.regret = true;
+    assert.throws(() => store.append(USER, KIND, { i: 9 }), StoreIoError);
+    fs.regret = false;
+    assert.equal(seen, 1, "all of it was there");
+    store.append(USER, KIND, next);
+    store.append(USER, KIND, "last");
+    reader.refresh();
+    assert.deepEqual(censusOf(reader), censusOf(store));
+  }
+});
 
 /** Two small segments, and a newest one without an event, which is where readers begin here. */
 function withEmptyNewest(fs: StoreFs): Store {
