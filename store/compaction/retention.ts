@@ -30,7 +30,7 @@ export interface RetentionLimits {
   readonly maxCount?: number;
   /** As many of the newest as have at most this many bytes in the log. */
   readonly maxBytes?: number;
-  /** The events that the limits are about; others keep their payload. Default: all. */
+  /** The events that the limits are about; others keep their payload. Default: all but the store's own. */
   readonly region?: RegionLike;
 }
 
