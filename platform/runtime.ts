@@ -12,8 +12,10 @@ import type { Clock } from "./clock.ts";
 import { DenoFs } from "./deno.ts";
 import type { Entropy } from "./entropy.ts";
 import type { StoreFs } from "./fs.ts";
+import type { Scheduler } from "./scheduler.ts";
 import { SystemClock } from "./system_clock.ts";
 import { SystemEntropy } from "./system_entropy.ts";
+import { SystemScheduler } from "./system_scheduler.ts";
 
 /** Everything the store takes from the runtime. */
 export interface Runtime {
@@ -25,6 +27,8 @@ export interface Runtime {
   readonly clock: Clock;
   /** Its chance. */
   readonly entropy: Entropy;
+  /** Its timers. */
+  readonly scheduler: Scheduler;
 }
 
 /**
@@ -37,7 +41,8 @@ export const runtime: Runtime = detectRuntime();
 function detectRuntime(): Runtime {
   const clock = new SystemClock();
   const entropy = new SystemEntropy();
-  if (process.versions.deno) return { name: "deno", fs: new DenoFs(), clock, entropy };
-  if (process.versions.bun) return { name: "bun", fs: new BunFs(), clock, entropy };
+  const scheduler = new SystemScheduler();
+  if (process.versions.deno) return { name: "deno", fs: new DenoFs(), clock, entropy, scheduler };
+  if (process.versions.bun) return { name: "bun", fs: new BunFs(), clock, entropy, scheduler };
   throw new Error("Cannot run here: batpak needs Deno 2.9 or Bun 1.4, and this is neither");
 }

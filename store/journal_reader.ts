@@ -45,6 +45,7 @@ import { invalid, Receipt, type ReceiptVerification, verifySignature } from "./r
 import { QUARANTINE_NAME } from "./recovery.ts";
 import { Region, type RegionLike } from "./region.ts";
 import { findName, type RowRange, rowsOf } from "./index/region_query.ts";
+import { Signal } from "./signal.ts";
 import { lastIdOf } from "./segment_log.ts";
 import { withIo } from "./io.ts";
 import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
@@ -147,6 +148,12 @@ export abstract class JournalReader {
    * @internal
    */
   protected closed = false;
+  /**
+   * Raised whenever events have become visible through this handle, and woken when it is closed.
+   *
+   * @internal
+   */
+  protected readonly visibility: Signal = new Signal();
   readonly #storeId: Uint8Array;
 
   /**
@@ -163,6 +170,7 @@ export abstract class JournalReader {
     // Printing a store should not print its index.
     Object.defineProperty(this, "source", { enumerable: false });
     Object.defineProperty(this, "options", { enumerable: false });
+    Object.defineProperty(this, "visibility", { enumerable: false });
   }
 
   /** Which journal this is: a UUID that stays with it when it is moved or copied. */

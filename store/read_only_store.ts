@@ -175,7 +175,9 @@ export class ReadOnlyStore extends JournalReader {
         this.#reload();
       }
     });
-    return this.#nextSequence - before;
+    const added = this.#nextSequence - before;
+    if (added > 0) this.visibility.raise();
+    return added;
   }
 
   get #nextSequence(): number {

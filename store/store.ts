@@ -705,6 +705,7 @@ export class Store extends JournalReader {
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
     if (!writer.unsynced) this.#durableRows = index.count;
+    this.visibility.raise();
     return this.#receiptFor(draft, start, offset, end - start);
   }
 
@@ -807,6 +808,7 @@ export class Store extends JournalReader {
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
     if (!writer.unsynced) this.#durableRows = index.count;
+    this.visibility.raise();
     return receipts;
   }
 

@@ -8,6 +8,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Entropy } from "../platform/entropy.ts";
 import type { StoreFs, SyncMode } from "../platform/fs.ts";
 import { runtime } from "../platform/runtime.ts";
+import type { Scheduler } from "../platform/scheduler.ts";
 import { ConfigurationError } from "./errors.ts";
 import type { EventDefinition } from "./event_definition.ts";
 import { GROUP_COUNT_MAX } from "./frame.ts";
@@ -47,6 +48,8 @@ export interface ReadOptions {
   readonly fs?: StoreFs;
   /** Time. Default: the system's. */
   readonly clock?: Clock;
+  /** Timers and turns, for everything that waits. Default: those of the event loop. */
+  readonly scheduler?: Scheduler;
 }
 
 /** Options for writing. */
@@ -120,6 +123,7 @@ export interface ResolvedOptions {
   readonly openReportObserver: ((report: OpenReport) => void) | undefined;
   readonly fs: StoreFs;
   readonly clock: Clock;
+  readonly scheduler: Scheduler;
   readonly entropy: Entropy;
   readonly segmentMaxBytes: number;
   readonly singleAppendMaxBytes: number;
@@ -140,6 +144,7 @@ const KNOWN_OPTIONS = new Set([
   "openReportObserver",
   "fs",
   "clock",
+  "scheduler",
   "segmentMaxBytes",
   "singleAppendMaxBytes",
   "batch",
@@ -200,6 +205,7 @@ export function resolveOptions(options: StoreOptions): ResolvedOptions {
     openReportObserver: options.openReportObserver,
     fs: having("fs", options.fs ?? runtime.fs, "open", "publish", "tryLock"),
     clock: having("clock", options.clock ?? runtime.clock, "nowUs", "monotonicUs"),
+    scheduler: having("scheduler", options.scheduler ?? runtime.scheduler, "delay", "turn"),
     entropy: having("entropy", options.entropy ?? runtime.entropy, "fill"),
     segmentMaxBytes: integer("segmentMaxBytes", options.segmentMaxBytes, 64 << 20, 1, 2 ** 31),
     singleAppendMaxBytes: integer(

@@ -195,6 +195,24 @@ export class EventIndex {
     return this.#count;
   }
 
+  /**
+   * Rows below this may be seen by readers: all of them, but those behind the begin of a fence that has
+   * not ended.
+   */
+  get visibleCount(): number {
+    return this.#count;
+  }
+
+  /** Whether no reader may see a row: it is staged behind a fence, or its fence was cancelled. */
+  isHidden(_row: number): boolean {
+    return false;
+  }
+
+  /** The rows that a cancelled fence hides for ever, as ranges from `start` up to but not including `end`. */
+  cancelledRanges(): readonly { readonly start: number; readonly end: number }[] {
+    return [];
+  }
+
   /** The first row that is still there: those before it have been pruned. */
   get firstRow(): number {
     return this.#firstRow;

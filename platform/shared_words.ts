@@ -1,0 +1,39 @@
+/**
+ * Words that realms share: changed by one, waited for by others.
+ *
+ * Waiting for a word to differ from the value that was read is what makes a wake-up impossible to lose:
+ * if it changed between the look and the wait, there is no wait.
+ *
+ * @module
+ */
+
+/** Words in shared memory. */
+export type SharedWords = Int32Array<SharedArrayBuffer>;
+
+/**
+ * Blocks the realm until a word is no longer `value`, somebody calls {@linkcode wakeWord}, or the time
+ * has passed. Never call it where only this realm could change the word.
+ */
+export function blockWhile(
+  words: SharedWords,
+  index: number,
+  value: number,
+  timeoutMs: number,
+): void {
+  Atomics.wait(words, index, value, timeoutMs);
+}
+
+/** As {@linkcode blockWhile}, without blocking: fulfilled then. */
+export async function sleepWhile(
+  words: SharedWords,
+  index: number,
+  value: number,
+  timeoutMs: number,
+): Promise<void> {
+  await Atomics.waitAsync(words, index, value, timeoutMs).value;
+}
+
+/** Wakes everybody who waits for a word. */
+export function wakeWord(words: SharedWords, index: number): void {
+  Atomics.notify(words, index);
+}
