@@ -14,7 +14,18 @@ test("S002-4 W-17 crashText() keeps the message of an error", () => {
 });
 
 test("S002-4 W-17 crashText() calls everything else an unknown panic", () => {
-  const opaque = [17, undefined, null, true, 3n, Symbol("s"), {}, { message: "no error" }, [], () => 1];
+  const opaque = [
+    17,
+    undefined,
+    null,
+    true,
+    3n,
+    Symbol("s"),
+    {},
+    { message: "no error" },
+    [],
+    () => 1,
+  ];
   for (const thrown of opaque) assert.equal(crashText(thrown), "unknown panic");
 });
 
