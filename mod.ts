@@ -60,6 +60,7 @@ export {
   type Extensions,
 } from "./store/extensions.ts";
 export * from "./store/gates.ts";
+export { StoreInUseError } from "./store/holders.ts";
 export {
   type CausationId,
   type CorrelationId,

@@ -226,14 +226,24 @@ export class ReadOnlyStore extends JournalReader {
     return { ...super.copySource(action), refresh: () => void this.refresh() };
   }
 
-  /** Lets go of the files. Reads fail afterwards; a second call does nothing. */
+  /**
+   * Lets go of the files. Reads fail afterwards; a second call does nothing.
+   *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first.
+   */
   override close(): void {
-    this.closed = true;
-    this.source.log.close();
+    if (!this.closed) this.holders.assertNone("close");
+    this.#letGo();
   }
 
-  /** As {@linkcode close}. */
+  /** As {@linkcode close}, and never refused: workers that follow the store are told to stop. */
   override [Symbol.dispose](): void {
-    this.close();
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.closed = true;
+    this.holders.dismiss();
+    this.source.log.close();
   }
 }
