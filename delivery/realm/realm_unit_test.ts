@@ -238,7 +238,11 @@ test(
       const unit = await fixture.started({ notes, at: 15, fault, once: `${fixture.dir}/${fault}` });
       const { failures } = await fixture.drive(unit, { batchSize: 10, restartCount: 1 });
       assert.equal(failures.length, 1);
-      isDeath(fault === "uncaught" ? /outside of the handler/ : /it ended, and did not say why/)(
+      isDeath(
+        fault === "uncaught"
+          ? /gone: Error: outside of the handler$/
+          : /it ended, and did not say why/,
+      )(
         failures[0],
       );
       const lines = notesIn(notes);
@@ -337,7 +341,7 @@ test(
     const cases: readonly [Partial<Plan>, Partial<RealmOptions>, RegExp][] = [
       // A test run of Deno checks the types first, and fails of those.
       [{}, { worker: startWorker("no_such_file.js") }, /no_such_file|Type checking failed/],
-      [{}, { worker: startWorker("throws_at_top.ts") }, /no journal for me/],
+      [{}, { worker: startWorker("throws_at_top.ts") }, /gone: Error: no journal for me$/],
       [
         {},
         { worker: startWorker("serves_nothing.ts"), startTimeoutMs: 400 },
@@ -349,7 +353,6 @@ test(
         /different versions of batpak \(protocols 99 and 1\)/,
       ],
       [{ setup: "throw" }, {}, /not ready for this/],
-      [{ setup: "hang" }, { startTimeoutMs: 400 }, /its setup did not come back within 400 ms/],
       [{}, { init: () => {} }, /clone|cloned/],
     ];
     for (const [plan, options, pattern] of cases) {
@@ -358,6 +361,14 @@ test(
       await assert.rejects(unit.start({ store, signal }), isDeath(pattern));
       await unit.close();
     }
+    // Loading is not what takes long here.
+    const worker = startWorker()();
+    await new Promise((resolve) => worker.addEventListener("message", resolve));
+    const unit = fixture.unit({ setup: "hang" }, { worker, startTimeoutMs: 400 });
+    await assert.rejects(
+      unit.start({ store: fixture.store, signal: fixture.stop.signal }),
+      isDeath(/its setup did not come back within 400 ms/),
+    );
     assert.throws(
       () =>
         fixture.unit({}, {
@@ -474,7 +485,7 @@ test(
       assert.deepEqual(event, isOnItsWay && !("erased" in event) ? before[i] : after[i]);
     }
     assert.ok(noted.some((event) => "erased" in event), "erased ones arrive");
-    assert.ok(staleCount >= 2, `${staleCount} times the places were stale`);
+    assert.ok(staleCount >= 1, `${staleCount} times the places were stale`);
   }),
 );
 
