@@ -23,6 +23,30 @@
  * @module
  */
 
+export type { CanalHandle } from "./delivery/canal.ts";
+export {
+  CursorWorker,
+  type CursorWorkerOptions,
+  type CursorWorkerSettings,
+  type ResolvedCursorWorkerSettings,
+  startCursorWorker,
+} from "./delivery/cursor_worker.ts";
+export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
+export {
+  type CursorWorkerAction,
+  type CursorWorkerContext,
+  HandlerCrash,
+  type HandlerUnit,
+  UnitDeath,
+} from "./delivery/handler_unit.ts";
+export type { RestartPolicy } from "./delivery/restart_budget.ts";
+export {
+  type CursorWorkerCallbacks,
+  type CursorWorkerEnd,
+  CursorWorkerError,
+  type CursorWorkerState,
+  type CursorWorkerStatus,
+} from "./delivery/supervisor.ts";
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
   type BackupFile,
