@@ -25,12 +25,28 @@
 
 export type { CanalHandle } from "./delivery/canal.ts";
 export {
+  type Checkpoint,
+  CheckpointAheadError,
+  CheckpointBusyError,
+  CheckpointCorruptError,
+  type CheckpointInit,
+  type CheckpointListing,
+  type CheckpointOptions,
+  CheckpointRegionMismatchError,
+  CheckpointWriteError,
+  listCheckpoints,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "./delivery/checkpoint.ts";
+export * from "./delivery/checkpoint_id.ts";
+export {
   CursorWorker,
   type CursorWorkerOptions,
   type CursorWorkerSettings,
   type ResolvedCursorWorkerSettings,
   startCursorWorker,
 } from "./delivery/cursor_worker.ts";
+export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
 export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
 export {
   type CursorWorkerAction,
@@ -47,6 +63,13 @@ export {
   type CursorWorkerState,
   type CursorWorkerStatus,
 } from "./delivery/supervisor.ts";
+export {
+  AlreadyConsumedError,
+  AtLeastOnce,
+  OBSERVATION_KEY_SIZE,
+  ObservationKey,
+  ObservedOnce,
+} from "./delivery/witness.ts";
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
   type BackupFile,
@@ -167,4 +190,5 @@ export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export { clockFrom } from "./platform/system_clock.ts";

@@ -16,7 +16,6 @@ import { type CursorWorkerHandler, FunctionUnit } from "./function_unit.ts";
 import type { HandlerUnit } from "./handler_unit.ts";
 import { checkRestartPolicy, type RestartPolicy } from "./restart_budget.ts";
 import { type CursorWorkerCallbacks, type CursorWorkerStatus, Supervisor } from "./supervisor.ts";
-import { mintAtLeastOnce } from "./witness.ts";
 
 /** How a worker works: what can be used again for another one. */
 export interface CursorWorkerSettings {
@@ -128,8 +127,6 @@ export function startCursorWorker<S extends JournalReader>(
     name: `batpak-cursor-worker ${checkpointId ?? wanted.identity()}`,
     store,
     region: wanted,
-    witness: checkpointId === undefined ? undefined : mintAtLeastOnce(checkpointId),
-    bind: undefined,
     callbacks,
     signal,
   }, unit);

@@ -22,16 +22,18 @@
  * @module
  */
 
-import type { Cursor, CursorHost, CursorPosition } from "../store/cursor.ts";
+import type { CursorHost, CursorPosition } from "../store/cursor.ts";
 import type { CursorGapConfig } from "../store/cursor_gaps.ts";
 import { JournalChangingError, StoreClosedError, StoreError } from "../store/errors.ts";
 import type { JournalReader } from "../store/journal_reader.ts";
 import type { Region } from "../store/region.ts";
 import type { StoredEvent } from "../store/stored_event.ts";
+import { CheckpointWriteError } from "./checkpoint.ts";
+import type { CheckpointId } from "./checkpoint_id.ts";
 import { crashText } from "./crash_text.ts";
+import { bindCursor, type DurableCursor } from "./durable_cursor.ts";
 import { HandlerCrash, type HandlerUnit, UnitDeath } from "./handler_unit.ts";
 import { RestartBudget, type RestartPolicy } from "./restart_budget.ts";
-import type { AtLeastOnce } from "./witness.ts";
 
 /** What is called when something happens. */
 export interface CursorWorkerCallbacks {
@@ -46,13 +48,6 @@ export interface CursorWorkerCallbacks {
   readonly onCheckpointFailure?: (checkpointId: string, error: Error) => void;
 }
 
-/** Where the committed position is kept. */
-export interface BoundCheckpoint {
-  readonly position: CursorPosition | undefined;
-  commit(position: CursorPosition): void;
-  release(): void;
-}
-
 /** What a supervisor works with. */
 export interface Supervision {
   /** Who it is, for those who want to close the store. */
@@ -63,9 +58,7 @@ export interface Supervision {
   readonly idleSleepMs: number;
   readonly restart: RestartPolicy;
   readonly gaps: CursorGapConfig;
-  readonly checkpointId: string | undefined;
-  readonly witness: AtLeastOnce | undefined;
-  readonly bind: (() => BoundCheckpoint) | undefined;
+  readonly checkpointId: CheckpointId | undefined;
   readonly callbacks: CursorWorkerCallbacks;
   readonly signal: AbortSignal | undefined;
 }
@@ -156,10 +149,8 @@ export class Supervisor {
   readonly #onAbort = (): void => this.stop();
   readonly #letGo: () => void;
   #unit: HandlerUnit | undefined;
-  #cursor: Cursor | undefined;
-  #checkpoint: BoundCheckpoint | undefined;
+  #durable: DurableCursor | undefined;
   #budget: RestartBudget | undefined;
-  #committed: CursorPosition | undefined;
   #state: CursorWorkerState = "starting";
   #end: CursorWorkerEnd | undefined;
   #deliveries = 0;
@@ -192,8 +183,8 @@ export class Supervisor {
     return {
       state: this.#state,
       end: this.#state === "ended" ? this.#end : undefined,
-      position: sequenceOf(this.#cursor?.position ?? this.#committed),
-      committed: sequenceOf(this.#committed),
+      position: sequenceOf(this.#durable?.cursor.position),
+      committed: sequenceOf(this.#durable?.committed),
       deliveries: this.#deliveries,
       restarts: this.#budget?.granted ?? 0,
       lastCrash: this.#lastCrash,
@@ -252,30 +243,23 @@ export class Supervisor {
   #begin(): boolean {
     // A store that is closed has let go of its directory, and somebody else may have it.
     if (this.#isStoreGone) return false;
+    const { store, region, checkpointId, gaps, restart } = this.#it;
     try {
-      this.#checkpoint = this.#it.bind?.();
-      this.#cursor = this.#newCursor(this.#checkpoint?.position);
+      this.#durable = bindCursor(store, region, checkpointId, { gaps });
     } catch (error) {
       return this.#fail(error);
     }
-    this.#committed = this.#cursor.position;
-    this.#budget = new RestartBudget(this.#it.restart, this.#host.clock);
+    this.#budget = new RestartBudget(restart, this.#host.clock);
     return true;
   }
 
-  #newCursor(from: CursorPosition | undefined): Cursor {
-    const { store, region, gaps } = this.#it;
-    return store.cursor(region, { from, gaps });
-  }
-
   async #startUnit(): Promise<void> {
-    const { store, witness } = this.#it;
     try {
       await this.#unit?.start({
-        store,
-        witness,
+        store: this.#it.store,
+        witness: this.#durable?.witness,
         signal: this.#stop.signal,
-        takeGaps: () => this.#cursor?.takeGaps() ?? [],
+        takeGaps: () => this.#durable?.cursor.takeGaps() ?? [],
       });
     } catch (error) {
       if (!(error instanceof UnitDeath)) throw error;
@@ -287,7 +271,7 @@ export class Supervisor {
   /** The next batch, empty when there is none; `undefined` when it cannot go on. */
   #poll(batchSize: number): StoredEvent[] | undefined {
     try {
-      return this.#cursor?.pollBatch(batchSize);
+      return this.#durable?.cursor.pollBatch(batchSize);
     } catch (error) {
       this.#fail(error);
       return undefined;
@@ -339,27 +323,25 @@ export class Supervisor {
   /** Moves the committed position, on disk first. When that fails nothing has moved, and this is the end. */
   #commit(): void {
     const { checkpointId, callbacks } = this.#it;
-    const candidate = this.#cursor?.position;
-    if (this.#checkpoint !== undefined && candidate !== undefined) {
-      try {
-        // Without its lock the directory may be somebody else's by now.
-        if (this.#isStoreGone) throw new StoreClosedError("commit a batch");
-        this.#checkpoint.commit(candidate);
-      } catch (error) {
-        this.#rollBack();
-        this.#fail(error);
-        if (!(error instanceof StoreClosedError)) {
-          callbacks.onCheckpointFailure?.(checkpointId ?? "", error as Error);
-        }
-        return;
+    // Without its lock the directory may be somebody else's by now.
+    if (this.#isStoreGone) {
+      this.#rollBack();
+      return this.#lose();
+    }
+    try {
+      this.#durable?.commit();
+    } catch (error) {
+      this.#rollBack();
+      this.#fail(error);
+      if (checkpointId !== undefined && error instanceof CheckpointWriteError) {
+        callbacks.onCheckpointFailure?.(checkpointId, error);
       }
     }
-    this.#committed = candidate;
   }
 
   /** Back to what is committed. Writes nothing. */
   #rollBack(): void {
-    if (this.#committed !== undefined) this.#cursor?.restore(this.#committed);
+    this.#durable?.rollback();
   }
 
   #crashed(crash: HandlerCrash): void {
@@ -401,7 +383,7 @@ export class Supervisor {
   /** Goes on at the committed position with a cursor that has seen nothing. */
   #replaceCursor(): void {
     try {
-      this.#cursor = this.#newCursor(this.#committed);
+      this.#durable?.rebuild();
     } catch (error) {
       this.#fail(error);
     }
@@ -409,7 +391,7 @@ export class Supervisor {
 
   /** The store was closed in the middle of a batch, which is not committed. */
   #lose(): void {
-    if (this.#checkpoint !== undefined) this.#fail(new StoreClosedError("commit a batch"));
+    if (this.#it.checkpointId !== undefined) this.#fail(new StoreClosedError("commit a batch"));
   }
 
   #endBy(end: CursorWorkerEnd): void {
@@ -448,12 +430,12 @@ export class Supervisor {
       this.#die(error);
     }
     try {
-      this.#checkpoint?.release();
+      this.#durable?.close();
     } catch (error) {
       this.#fail(error);
     }
+    // What the handler holds on to can go, and the handle may stay.
     this.#unit = undefined;
-    this.#cursor = undefined;
     this.#letGo();
     if (this.error !== undefined) this.#end = "failed";
     this.#state = "ended";
