@@ -39,6 +39,7 @@ export {
 } from "./delivery/checkpoint.ts";
 export * from "./delivery/checkpoint_id.ts";
 export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
+export * from "./delivery/never_skip.ts";
 export {
   AlreadyConsumedError,
   AtLeastOnce,
