@@ -59,6 +59,14 @@ export {
   type ExtensionKeyRefusal,
   type Extensions,
 } from "./store/extensions.ts";
+export {
+  Fence,
+  FenceActiveError,
+  FenceCancelledError,
+  FenceNotActiveError,
+  type FenceState,
+  FenceTicket,
+} from "./store/fence.ts";
 export * from "./store/gates.ts";
 export {
   type CausationId,

@@ -15,6 +15,7 @@
  * @module
  */
 
+import { Fence, FenceActiveError, type FenceHost, FenceNotActiveError } from "./fence.ts";
 import { type FileLock, IoFault } from "../platform/fs.ts";
 import {
   APPEND_OPTIONS,
@@ -155,6 +156,9 @@ export class Store extends JournalReader {
   #durableRows: number;
   /** What is being done to the files as a whole; one such thing at a time. */
   #lifecycle: Compaction | undefined;
+  /** The fence that has not ended, or whose end has still to be written. */
+  #fence: Fence | undefined;
+  #fenceCount = 0;
   /** The index file is saved again at the first sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
@@ -205,13 +209,27 @@ export class Store extends JournalReader {
       }
     });
     const restoredUs = clock.monotonicUs();
+    const { index } = facts.source;
+    const oddities = [...facts.found.oddities];
+    if (index.isFenceOpen) {
+      oddities.push(
+        `cancelled a fence that a crash had left open, and its ${
+          index.count - index.visibleCount
+        } events with it`,
+      );
+    }
     const report: OpenReport = {
       ...facts.found,
+      oddities,
       elapsedUs: Math.round(clock.monotonicUs() - startedUs),
       phaseRestoreIndexUs: Math.round(restoredUs - startedUs),
     };
     const store = new Store(facts, report);
     try {
+      if (index.isFenceOpen) {
+        const events = index.count - index.visibleCount;
+        store.#record(EventKind.SYSTEM_FENCE_CANCEL, { events, recovered: true });
+      }
       store.#append(
         LIFECYCLE_COORDINATE,
         EventKind.SYSTEM_OPEN_COMPLETED,
@@ -255,6 +273,7 @@ export class Store extends JournalReader {
    * payload and stamps its version.
    * @throws {ClockConflictError} when `expectedClock` is not where the entity is.
    * @throws {ConditionConflictError} when an event that `failIf` names exists.
+   * @throws {FenceActiveError} while a fence is open.
    * @throws {CoordinateError} when the coordinate breaks a rule.
    * @throws {InvalidClockError} when the clock says a time before 1970.
    * @throws {ReservedKindError} when the kind belongs to the store.
@@ -272,6 +291,7 @@ export class Store extends JournalReader {
     options: AppendOptions = NO_OPTIONS,
   ): Receipt {
     this.#assertWritable("append");
+    if (this.#fence !== undefined) this.#assertUnfenced("append");
     return this.#append(coordinate, kind as EventKind | EventDefinition, payload, options, false);
   }
 
@@ -294,6 +314,15 @@ export class Store extends JournalReader {
     options: BatchOptions = NO_OPTIONS,
   ): Receipt[] {
     this.#assertWritable("append a batch");
+    this.#assertUnfenced("append a batch");
+    return this.#appendBatch(items, options, undefined);
+  }
+
+  #appendBatch(
+    items: readonly BatchItem[],
+    options: BatchOptions,
+    fence: Fence | undefined,
+  ): Receipt[] {
     const { batchMaxSize, batchMaxBytes } = this.options;
     if (items.length > batchMaxSize) {
       throw new TooLargeError({
@@ -314,6 +343,7 @@ export class Store extends JournalReader {
     try {
       this.#prepareBatch(items, drafts);
       this.#assertWritable("append a batch");
+      this.#assertFence(fence, "append a batch");
       let bytes = 0;
       for (let i = 0; i < items.length; i++) bytes += drafts[i].countedSize;
       if (bytes > batchMaxBytes) {
@@ -347,6 +377,7 @@ export class Store extends JournalReader {
     options: AppendOptions = NO_OPTIONS,
   ): Receipt {
     this.#assertWritable("append a denial");
+    this.#assertUnfenced("append a denial");
     const { gates, denial, proposedKind, proposedContentHash, pipelineId } = request;
     const kind = typeof proposedKind === "number" ? proposedKind : proposedKind.kind;
     const payload: DenialPayload = gates.traceDenial(denial, {
@@ -389,6 +420,7 @@ export class Store extends JournalReader {
    */
   importEvents(source: JournalReader, options: ImportOptions = {}): ImportReport {
     this.#assertWritable("import events");
+    this.#assertUnfenced("import events");
     return runImport(source, options, {
       storeId: this.storeId,
       isKnown: (id) => this.source.index.findId(id, 0) !== ROW_NONE,
@@ -396,6 +428,7 @@ export class Store extends JournalReader {
         limits: this.options,
         commit: (drafts, count, durable) => {
           this.#assertWritable("import events");
+          this.#assertUnfenced("import events");
           return this.#commitBatch(drafts, count, durable)[0].globalSequence;
         },
         sync: () => this.sync(),
@@ -448,6 +481,7 @@ export class Store extends JournalReader {
    */
   protected override copySource(action: string): CopySource {
     this.#assertWritable(action);
+    this.#assertUnfenced(action);
     this.#syncNow(action);
     return super.copySource(action);
   }
@@ -502,7 +536,7 @@ export class Store extends JournalReader {
   compaction(options: CompactionOptions = {}): Compaction {
     this.#assertWritable("compact");
     this.#assertIdle("compact");
-    // An open fence would have to refuse it here: its events must not become visible by being moved.
+    this.#assertUnfenced("compact");
     const { fs, clock, coldStart } = this.options;
     const compaction: Compaction = new Compaction({
       fs,
@@ -563,7 +597,7 @@ export class Store extends JournalReader {
   prune(options: PruneOptions): PruneReport {
     this.#assertWritable("prune");
     this.#assertIdle("prune");
-    // An open fence would have to refuse it here, as in a compaction.
+    this.#assertUnfenced("prune");
     return withIo("prune", () =>
       prune({
         fs: this.options.fs,
@@ -587,7 +621,10 @@ export class Store extends JournalReader {
     if (this.closed) return;
     this.#lifecycle?.abandon();
     try {
+      // Asking latches whether it is lost.
+      const fenceState = this.#fence?.state;
       this.#writer.assertAlive("close");
+      if (fenceState === "open") this.#fence?.[Symbol.dispose]();
       this.#recordClose();
       this.#writer.close("close");
       this.#saveIndex();
@@ -611,12 +648,74 @@ export class Store extends JournalReader {
     const { index, firstSequence } = this.source;
     const wallMs = Math.floor(this.#lastTimestampUs / 1000);
     try {
+      this.#assertUnfenced("close");
       const payload = { wallMs, globalSequence: firstSequence + index.count - 1 };
       const kind = EventKind.SYSTEM_CLOSE_COMPLETED;
       this.#append(LIFECYCLE_COORDINATE, kind, payload, NO_OPTIONS, true);
     } catch (error) {
       if (error instanceof WriterCrashedError || !(error instanceof StoreError)) throw error;
     }
+  }
+
+  /**
+   * Begins a fence: what is appended through it becomes visible together, or never. Until it ends, nothing
+   * can be appended past it, copied, compacted or pruned; reads go on.
+   *
+   * @throws {FenceActiveError} when one is open.
+   * @throws {StoreIoError} when it could not be written; nothing of it is left.
+   * @throws {WriterCrashedError} when the writer has stopped.
+   */
+  beginFence(): Fence {
+    this.#assertWritable("begin a fence");
+    this.#assertUnfenced("begin a fence");
+    const token = ++this.#fenceCount;
+    this.#record(EventKind.SYSTEM_FENCE_BEGIN, { token });
+    const { index, firstSequence } = this.source;
+    return this.#fence = new Fence(this.#fenceHost, token, firstSequence + index.count);
+  }
+
+  readonly #fenceHost: FenceHost = {
+    assertWritable: (action) => this.#assertWritable(action),
+    append: (fence, coordinate, kind, payload, options) => {
+      this.#assertWritable("append");
+      return this.#append(coordinate, kind, payload, options, false, fence);
+    },
+    appendBatch: (fence, items, options) => {
+      this.#assertWritable("append a batch");
+      return this.#appendBatch(items, options, fence);
+    },
+    end: (fence, isCommit) => {
+      const action = isCommit ? "commit" : "cancel";
+      this.#assertWritable(`${action} a fence`);
+      this.#assertFence(fence, action);
+      this.#endFence(fence, isCommit);
+    },
+  };
+
+  #endFence({ token, stagedCount: events }: Fence, isCommit: boolean): void {
+    // What is durable before it is visible can never be seen and then lost.
+    const kind = isCommit ? EventKind.SYSTEM_FENCE_COMMIT : EventKind.SYSTEM_FENCE_CANCEL;
+    this.#record(kind, { token, events }, isCommit ? DURABLE : NO_OPTIONS);
+    this.#fence = undefined;
+  }
+
+  /** Appends an event of the store's own. */
+  #record(kind: EventKind, payload: unknown, options: AppendOptions = NO_OPTIONS): void {
+    this.#append(LIFECYCLE_COORDINATE, kind, payload, options, true, this.#fence);
+  }
+
+  /** Throws when a fence is open. One that was cancelled and could not be ended is ended now. */
+  #assertUnfenced(action: string): void {
+    const fence = this.#fence;
+    if (fence === undefined) return;
+    if (fence.state === "open") throw new FenceActiveError(action);
+    this.#endFence(fence, false);
+  }
+
+  /** Throws when the open fence, if any, is not the one that the caller's code began with. */
+  #assertFence(fence: Fence | undefined, action: string): void {
+    if (this.#fence === fence) return;
+    throw fence === undefined ? new FenceActiveError(action) : new FenceNotActiveError(action);
   }
 
   /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
@@ -659,6 +758,7 @@ export class Store extends JournalReader {
     payload: unknown,
     options: AppendOptions,
     internal: boolean,
+    fence?: Fence,
   ): Receipt {
     const conditions = compileConditions(options.failIf);
     if (options !== NO_OPTIONS) assertKnownKeys("append", options, APPEND_OPTIONS);
@@ -667,6 +767,7 @@ export class Store extends JournalReader {
     prepareDraft(draft, this.#registry, coordinate, kind, payload, options, internal);
     // The caller's code has run, and may have closed the store or met a failing disk.
     this.#assertWritable("append");
+    this.#assertFence(fence, "append");
     // The store has to be able to say that it opened, whatever limit the caller has set.
     if (!internal || kind === EventKind.SYSTEM_DENIAL) this.#assertSize(draft);
     if (draft.keyed) {
@@ -705,7 +806,7 @@ export class Store extends JournalReader {
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
     if (!writer.unsynced) this.#durableRows = index.count;
-    this.visibility.raise();
+    if (!index.isFenceOpen) this.visibility.raise();
     return this.#receiptFor(draft, start, offset, end - start);
   }
 
@@ -808,7 +909,7 @@ export class Store extends JournalReader {
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
     if (!writer.unsynced) this.#durableRows = index.count;
-    this.visibility.raise();
+    if (!index.isFenceOpen) this.visibility.raise();
     return receipts;
   }
 
@@ -958,6 +1059,7 @@ export class Store extends JournalReader {
     for (const { region, after } of conditions) {
       const start = Math.max(index.firstRow, after === undefined ? 0 : after + 1 - firstSequence);
       let count = 0;
+      // What is staged behind the same fence counts, and what was cancelled never does.
       const range = { start, end: index.count, includeRetired: true };
       for (const row of rowsOf(index, region, range)) {
         rows.add(row);
@@ -988,6 +1090,7 @@ export class Store extends JournalReader {
 }
 
 const NO_OPTIONS: AppendOptions = Object.freeze({});
+const DURABLE: AppendOptions = Object.freeze({ durability: "durable" });
 const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
 /** `expectedClock` is known, to be refused with a reason. */
 const BATCH_ITEM_KEYS: ReadonlySet<string> = new Set([

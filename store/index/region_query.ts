@@ -128,6 +128,7 @@ function compile(
   }
 
   const matches = (row: number): boolean => {
+    if (index.isCancelled(row)) return false;
     if (!includeRetired && index.isRetired(row)) return false;
     const chain = index.chainOf(row);
     if (entities !== undefined && !entities.has(index.entityOf(chain))) return false;
