@@ -49,6 +49,14 @@ export {
   type CompactionStrategy,
 } from "./store/compaction/compaction.ts";
 export * from "./store/coordinate.ts";
+export {
+  type CanalBatch,
+  Cursor,
+  type CursorOptions,
+  type CursorPosition,
+  type PullOptions,
+} from "./store/cursor.ts";
+export type { CursorGapConfig, GapObservation, SequenceRange } from "./store/cursor_gaps.ts";
 export * from "./store/errors.ts";
 export * from "./store/event_definition.ts";
 export * from "./store/event_kind.ts";

@@ -18,6 +18,7 @@ import {
 } from "./compaction/compaction.ts";
 import { prune, type PruneOptions, type PruneReport } from "./compaction/prune.ts";
 import { Coordinate } from "./coordinate.ts";
+import { Cursor, type CursorHost, type CursorOptions } from "./cursor.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./index/event_index.ts";
 import { EventKind } from "./event_kind.ts";
@@ -159,6 +160,7 @@ export abstract class JournalReader {
    */
   protected readonly visibility: Signal = new Signal();
   readonly #storeId: Uint8Array;
+  #cursorHost: CursorHost | undefined;
 
   /**
    * Made by the functions that open.
@@ -320,6 +322,60 @@ export abstract class JournalReader {
     const rows = rowsOf(index, Region.from(region), { start, end, reverse });
     return eventsOf(this.source, { rows, isWanted: () => true, limit, firstSequence });
   }
+
+  /**
+   * A cursor over the events of a region: an ordered pull that goes on with what is appended later. The
+   * cursor of a writer learns of an append at once; that of a reader when {@linkcode Cursor.pullBatch}
+   * looks, or somebody calls `refresh`.
+   *
+   * @param options `from` goes on where another cursor was; `gaps` observes cancelled fences.
+   * @throws {RangeError} when `from` lies behind the end of the journal, or a number is out of range.
+   * @throws {RegionError} when the region has a filter that no event could match.
+   * @throws {StoreClosedError} after {@linkcode close}.
+   */
+  cursor(region: RegionLike = Region.all(), options: CursorOptions = {}): Cursor {
+    this.#index("follow events");
+    return new Cursor(this.cursorHost(), Region.from(region), options);
+  }
+
+  /**
+   * What cursors, and whatever delivers events, need of this journal.
+   *
+   * @internal
+   */
+  cursorHost(): CursorHost {
+    const { fs, clock, scheduler } = this.options;
+    return this.#cursorHost ??= {
+      dir: this.dir,
+      fs,
+      clock,
+      scheduler,
+      source: this.source,
+      visibility: this.visibility,
+      isClosed: () => this.closed,
+      refresh: this.refreshOf(),
+      makeDurable: (sequence) => this.makeDurable(sequence),
+    };
+  }
+
+  /**
+   * How to look for what another process has appended; nothing in a writer.
+   *
+   * @internal
+   */
+  protected refreshOf(): (() => number) | undefined {
+    return undefined;
+  }
+
+  /**
+   * Makes the event with this sequence, and those before it, survive a power cut. Does nothing when it is
+   * known that they do.
+   *
+   * @throws {StoreIoError} when a reader cannot sync.
+   * @throws {WriterCrashedError} when a writer cannot.
+   * @internal
+   */
+  protected abstract makeDurable(sequence: number): void;
 
   /**
    * The event with this id and those before it in its entity's lane, newest first, at most `limit`.

@@ -5,6 +5,7 @@
  */
 
 import { IoFault } from "../platform/fs.ts";
+import { assert } from "./assert.ts";
 import {
   CorruptionError,
   JournalChangingError,
@@ -89,6 +90,8 @@ function isLayoutChange(error: unknown): boolean {
  */
 export class ReadOnlyStore extends JournalReader {
   #loader: JournalLoader;
+  /** Events with a sequence below this have been synced here. */
+  #durableSequence = 0;
 
   private constructor(
     facts: {
@@ -230,10 +233,58 @@ export class ReadOnlyStore extends JournalReader {
     return { ...super.copySource(action), refresh: () => void this.refresh() };
   }
 
+  /**
+   * Looks for what the writer has appended.
+   *
+   * @internal
+   */
+  protected override refreshOf(): () => number {
+    return () => this.refresh();
+  }
+
+  /**
+   * Makes an event survive a power cut: somebody is about to rely on having seen it, and its writer may
+   * not have synced it. Sealed segments are durable, so it is a matter of the newest one, and a sync does
+   * not ask who wrote what it syncs.
+   *
+   * @internal
+   */
+  protected override makeDurable(sequence: number): void {
+    if (this.closed) throw new StoreClosedError("make an event durable");
+    assert(sequence < this.#nextSequence, "only what has been read is made durable");
+    withIo("make an event durable", () => {
+      // A segment is replaced only after it was sealed, so a second look finds a newer one.
+      for (let attempt = 1; sequence >= this.#durableSequence; attempt++) {
+        const { source } = this;
+        const nextSequence = this.#nextSequence;
+        const segment = source.log.segments.at(-1);
+        if (segment === undefined || sequence < segment.firstRow + source.firstSequence) return;
+        try {
+          this.#syncFile(segment.path);
+          this.#durableSequence = nextSequence;
+        } catch (error) {
+          if (attempt === ATTEMPT_COUNT_MAX || !isLayoutChange(error)) throw error;
+          this.refresh();
+        }
+      }
+    });
+  }
+
+  #syncFile(path: string): void {
+    const file = this.options.fs.open(path, "read");
+    try {
+      file.sync("data");
+    } finally {
+      file.close();
+    }
+  }
+
   /** Lets go of the files. Reads fail afterwards; a second call does nothing. */
   override close(): void {
     this.closed = true;
     this.source.log.close();
+    // Whoever waits for more finds that there will be no more.
+    this.visibility.wake();
   }
 
   /** As {@linkcode close}. */

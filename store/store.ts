@@ -447,6 +447,15 @@ export class Store extends JournalReader {
   }
 
   /**
+   * As {@linkcode sync}, when this event is not durable yet.
+   *
+   * @internal
+   */
+  protected override makeDurable(sequence: number): void {
+    if (sequence >= this.durableSequence) this.sync();
+  }
+
+  /**
    * Copies the journal to `target`, as {@linkcode snapshot} does, and shares what it can: sealed segments
    * by reflink, else by hard link, else as copies; the newest segment is always copied. Afterwards the two
    * are isolated: a sealed segment is never changed in place, only replaced.
@@ -726,6 +735,8 @@ export class Store extends JournalReader {
       this.source.log.close();
     } finally {
       this.#lock.release();
+      // Whoever waits for more finds that there will be no more.
+      this.visibility.wake();
     }
   }
 

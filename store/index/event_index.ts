@@ -621,6 +621,11 @@ export class EventIndex {
     return this.#kindNumbers.get(kind) ?? -1;
   }
 
+  /** How many kinds there are. */
+  get kindCount(): number {
+    return this.#kindNumbers.size;
+  }
+
   /** Every kind there is, with its list number in `byKind`. */
   kinds(): IterableIterator<[kind: number, list: number]> {
     return this.#kindNumbers.entries();
