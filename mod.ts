@@ -76,6 +76,7 @@ export {
   FenceTicket,
 } from "./store/fence.ts";
 export * from "./store/gates.ts";
+export { StoreInUseError } from "./store/holders.ts";
 export {
   type CausationId,
   type CorrelationId,

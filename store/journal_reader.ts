@@ -22,6 +22,7 @@ import { Cursor, type CursorHost, type CursorOptions } from "./cursor.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./index/event_index.ts";
 import { EventKind } from "./event_kind.ts";
+import { Holders } from "./holders.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
 import {
   type EventId,
@@ -159,6 +160,12 @@ export abstract class JournalReader {
    * @internal
    */
   protected readonly visibility: Signal = new Signal();
+  /**
+   * Who needs this store to stay open.
+   *
+   * @internal
+   */
+  protected readonly holders: Holders = new Holders();
   readonly #storeId: Uint8Array;
   #cursorHost: CursorHost | undefined;
 
@@ -177,6 +184,7 @@ export abstract class JournalReader {
     Object.defineProperty(this, "source", { enumerable: false });
     Object.defineProperty(this, "options", { enumerable: false });
     Object.defineProperty(this, "visibility", { enumerable: false });
+    Object.defineProperty(this, "holders", { enumerable: false });
   }
 
   /** Which journal this is: a UUID that stays with it when it is moved or copied. */
@@ -701,10 +709,27 @@ export abstract class JournalReader {
     };
   }
 
-  /** Lets go of files and locks. Reads fail afterwards; a second call does nothing. */
+  /**
+   * Keeps the store from being closed until the returned function is called.
+   *
+   * @param name who it is, for the one who wants to close it.
+   * @param onGone called when it is closed all the same, by `using`.
+   * @throws {StoreClosedError} when it is closed already.
+   * @internal
+   */
+  hold(name: string, onGone: () => void): () => void {
+    if (this.closed) throw new StoreClosedError(`begin ${name}`);
+    return this.holders.add(name, onGone);
+  }
+
+  /**
+   * Lets go of files and locks. Reads fail afterwards; a second call does nothing.
+   *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first.
+   */
   abstract close(): void;
 
-  /** As {@linkcode close}. */
+  /** As {@linkcode close}, and never refused: workers that follow the store are told to stop. */
   abstract [Symbol.dispose](): void;
 
   /**

@@ -187,6 +187,10 @@ export class ReadOnlyStore extends JournalReader {
     return added;
   }
 
+  get #nextSequence(): number {
+    return this.source.firstSequence + this.source.index.count;
+  }
+
   get #visibleEnd(): number {
     return this.source.firstSequence + this.source.index.visibleCount;
   }
@@ -279,16 +283,26 @@ export class ReadOnlyStore extends JournalReader {
     }
   }
 
-  /** Lets go of the files. Reads fail afterwards; a second call does nothing. */
+  /**
+   * Lets go of the files. Reads fail afterwards; a second call does nothing.
+   *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first.
+   */
   override close(): void {
+    if (!this.closed) this.holders.assertNone("close");
+    this.#letGo();
+  }
+
+  /** As {@linkcode close}, and never refused: workers that follow the store are told to stop. */
+  override [Symbol.dispose](): void {
+    this.#letGo();
+  }
+
+  #letGo(): void {
     this.closed = true;
+    this.holders.dismiss();
     this.source.log.close();
     // Whoever waits for more finds that there will be no more.
     this.visibility.wake();
-  }
-
-  /** As {@linkcode close}. */
-  override [Symbol.dispose](): void {
-    this.close();
   }
 }

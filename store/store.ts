@@ -623,11 +623,17 @@ export class Store extends JournalReader {
    * Records the close if it can, makes everything durable, cuts the active segment to size, and
    * releases the lock. A second call does nothing.
    *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first. Nothing was done.
    * @throws {WriterCrashedError} when a sync fails or has failed before. The lock is released all the
    * same, and opening again recovers.
    */
   override close(): void {
     if (this.closed) return;
+    this.holders.assertNone("close");
+    this.#finish();
+  }
+
+  #finish(): void {
     this.#lifecycle?.abandon();
     try {
       // Asking latches whether it is lost.
@@ -642,11 +648,16 @@ export class Store extends JournalReader {
     }
   }
 
-  /** As {@linkcode close}, and silent when the writer had stopped before: that was thrown already. */
+  /**
+   * As {@linkcode close}, and silent when the writer had stopped before: that was thrown already. Never
+   * refused: workers that follow the store are told to stop, and a batch they are in the middle of is not
+   * committed. `await using` a worker below the store, and that waits for it first.
+   */
   override [Symbol.dispose](): void {
+    if (this.closed) return;
     const stopped = this.#writer.crashed;
     try {
-      this.close();
+      this.#finish();
     } catch (error) {
       if (!(stopped && error instanceof WriterCrashedError)) throw error;
     }
@@ -730,6 +741,7 @@ export class Store extends JournalReader {
   /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
   #abandon(): void {
     this.closed = true;
+    this.holders.dismiss();
     try {
       this.#writer.release();
       this.source.log.close();
