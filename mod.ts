@@ -147,6 +147,20 @@ export {
   type VerifyReport,
 } from "./store/verify.ts";
 
+export {
+  FrontierView,
+  InvariantViolationError,
+  type LaneFrontierView,
+  type WatermarkKind,
+} from "./store/watermarks/frontier_view.ts";
+export { compareHlc, HLC_ORIGIN, type HlcPoint } from "./store/watermarks/hlc_point.ts";
+export {
+  type FrontierState,
+  LaneNotSharedError,
+  SharedFrontier,
+} from "./store/watermarks/shared_frontier.ts";
+export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
+
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
 export * from "./platform/fs.ts";

@@ -13,14 +13,16 @@ export type SharedWords = Int32Array<SharedArrayBuffer>;
 /**
  * Blocks the realm until a word is no longer `value`, somebody calls {@linkcode wakeWord}, or the time
  * has passed. Never call it where only this realm could change the word.
+ *
+ * @returns whether it was the time.
  */
 export function blockWhile(
   words: SharedWords,
   index: number,
   value: number,
   timeoutMs: number,
-): void {
-  Atomics.wait(words, index, value, timeoutMs);
+): boolean {
+  return Atomics.wait(words, index, value, timeoutMs) === "timed-out";
 }
 
 /** As {@linkcode blockWhile}, without blocking: fulfilled then. */
@@ -29,8 +31,8 @@ export async function sleepWhile(
   index: number,
   value: number,
   timeoutMs: number,
-): Promise<void> {
-  await Atomics.waitAsync(words, index, value, timeoutMs).value;
+): Promise<boolean> {
+  return await Atomics.waitAsync(words, index, value, timeoutMs).value === "timed-out";
 }
 
 /** Wakes everybody who waits for a word. */
