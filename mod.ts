@@ -135,7 +135,13 @@ export type {
 } from "./store/compaction/prune.ts";
 export type { RetentionLimits, RetentionRule } from "./store/compaction/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
-export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
+export {
+  type BatchItem,
+  type BatchOptions,
+  type DenialRequest,
+  type DurabilityGate,
+  Store,
+} from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";
 export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
 export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";
@@ -153,6 +159,7 @@ export {
   type LaneFrontierView,
   type WatermarkKind,
 } from "./store/watermarks/frontier_view.ts";
+export { AppliedProgress } from "./store/watermarks/applied_progress.ts";
 export { compareHlc, HLC_ORIGIN, type HlcPoint } from "./store/watermarks/hlc_point.ts";
 export {
   type FrontierState,
@@ -163,6 +170,7 @@ export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
 
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
+export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
 export { clockFrom } from "./platform/system_clock.ts";

@@ -137,16 +137,10 @@ export class FenceTicket {
   get receipt(): Receipt | undefined {
     const fence = this.#fence;
     if (this.globalSequence < fence.firstSequence) return this.#receipt;
-    switch (fence.state) {
-      case "committed":
-        return this.#receipt;
-      case "cancelled":
-        throw new FenceCancelledError(this.globalSequence);
-      case "lost":
-        throw fence.loss;
-      case "open":
-        return undefined;
-    }
+    const { state } = fence;
+    if (state === "cancelled") throw new FenceCancelledError(this.globalSequence);
+    if (state === "lost") throw fence.loss;
+    return state === "committed" ? this.#receipt : undefined;
   }
 }
 

@@ -51,6 +51,7 @@ import { Signal } from "./signal.ts";
 import { lastIdOf } from "./segment_log.ts";
 import { withIo } from "./io.ts";
 import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
+import type { FrontierView } from "./watermarks/frontier_view.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
 /** Which part of a region to walk, and in which direction. */
@@ -492,6 +493,12 @@ export abstract class JournalReader {
    * cannot know.
    */
   abstract get durableSequence(): number | undefined;
+
+  /**
+   * How far everything has come: six watermarks, for the journal and for each lane, at one moment. A reader
+   * beside a writer knows only what it has read: to it, that is durable.
+   */
+  abstract frontier(): FrontierView;
 
   /**
    * Checks a receipt against the journal and the keys the store was opened with. The first difference

@@ -27,6 +27,9 @@ import {
   resolveOptions,
 } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
+import { bootstrapOf } from "./watermarks/bootstrap.ts";
+import type { FrontierView } from "./watermarks/frontier_view.ts";
+import { Watermarks } from "./watermarks/watermarks.ts";
 
 /** How often a journal is read again whose segments are replaced meanwhile. */
 const ATTEMPT_COUNT_MAX = 20;
@@ -152,6 +155,15 @@ export class ReadOnlyStore extends JournalReader {
    */
   override get durableSequence(): undefined {
     return undefined;
+  }
+
+  /** As {@linkcode JournalReader.frontier}. */
+  override frontier(): FrontierView {
+    if (this.closed) throw new StoreClosedError("look at the frontier");
+    const { clock, scheduler } = this.options;
+    const watermarks = new Watermarks({ clock, scheduler });
+    watermarks.reset(withIo("look at the frontier", () => bootstrapOf(this.source)));
+    return watermarks.view();
   }
 
   /**

@@ -82,6 +82,12 @@ import { rowsOf } from "./index/region_query.ts";
 import { encodeFooter } from "./index/segment_footer.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
+import { bootstrapOf } from "./watermarks/bootstrap.ts";
+import { AppliedProgress } from "./watermarks/applied_progress.ts";
+import type { FrontierView, WatermarkKind } from "./watermarks/frontier_view.ts";
+import type { HlcPoint } from "./watermarks/hlc_point.ts";
+import type { WaitOptions } from "./watermarks/wait.ts";
+import { Watermarks } from "./watermarks/watermarks.ts";
 import { assertDir, type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
 
 /** The lock file of a journal. It stays when the lock goes. */
@@ -105,6 +111,12 @@ export interface BatchItem<Input = unknown> extends Omit<AppendOptions, "failIf"
 
 /** Options of a batch as a whole. */
 export type BatchOptions = Pick<AppendOptions, "failIf" | "durability">;
+
+/** A watermark to wait for after an append. */
+export interface DurabilityGate extends Omit<WaitOptions, "lane"> {
+  /** Which one. */
+  readonly watermark: WatermarkKind;
+}
 
 /** A denial to be recorded. */
 export interface DenialRequest<Context> {
@@ -159,6 +171,9 @@ export class Store extends JournalReader {
   /** The fence that has not ended, or whose end has still to be written. */
   #fence: Fence | undefined;
   #fenceCount = 0;
+  readonly #watermarks: Watermarks;
+  /** Where each lane is that the open fence has staged something on. */
+  readonly #stagedLanes = new Map<number, HlcPoint>();
   /** The index file is saved again at the first sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
@@ -171,8 +186,14 @@ export class Store extends JournalReader {
     this.#storeIdBytes = facts.storeId;
     this.#lastTimestampUs = facts.lastTimestampUs;
     this.#durableRows = facts.source.index.count;
+    const { clock, scheduler } = facts.options;
+    this.#watermarks = new Watermarks({ clock, scheduler });
+    this.#applied = new AppliedProgress(this.#watermarks);
+    this.#writer.onStop = (cause) => this.#watermarks.poison(cause);
     this.#planNextSave();
   }
+
+  readonly #applied: AppliedProgress;
 
   /**
    * Opens the journal in `dir` for writing, and begins one when there is none.
@@ -238,6 +259,7 @@ export class Store extends JournalReader {
         true,
       );
       store.sync();
+      store.#watermarks.reset(withIo("read the journal", () => bootstrapOf(facts.source)));
     } catch (error) {
       store.#abandon();
       throw error;
@@ -694,6 +716,114 @@ export class Store extends JournalReader {
     return this.#fence = new Fence(this.#fenceHost, token, firstSequence + index.count);
   }
 
+  /** How far everything has come: six watermarks, for the journal and for each lane, at one moment. */
+  override frontier(): FrontierView {
+    this.#assertOpen("look at the frontier");
+    return this.#watermarks.view();
+  }
+
+  /**
+   * Waits until a watermark has come to a sequence; to be there is enough. Never causes a sync: somebody
+   * has to, for `durable`.
+   *
+   * @param target a sequence, or a point.
+   * @throws {WriterCrashedError} when the writer has stopped, wherever the watermark is.
+   * @throws {WaitTimeoutError} when the time is up; not before.
+   * @throws {StoreClosedError} when the store is closed and the watermark is not there.
+   * @throws the signal's reason, when it aborts.
+   * @throws {RangeError} when the target, the lane or the time is out of its range.
+   * @throws {TypeError} when the watermark or an option is none.
+   *
+   * @example Wait for somebody else's sync
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const { globalSequence } = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, 1);
+   * const durable = store.waitForDurable(globalSequence, { timeoutMs: 1000 });
+   * store.sync();
+   * await durable;
+   * ```
+   */
+  waitFor(kind: WatermarkKind, target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor(kind, target, options);
+  }
+  /** As {@linkcode waitFor}: an event has its place. */
+  waitForAccepted(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("accepted", target, options);
+  }
+  /** As {@linkcode waitFor}: the system has its bytes. */
+  waitForWritten(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("written", target, options);
+  }
+  /** As {@linkcode waitFor}: it survives a power cut. */
+  waitForDurable(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("durable", target, options);
+  }
+  /** As {@linkcode waitFor}: readers may see it. */
+  waitForVisible(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("visible", target, options);
+  }
+  /** As {@linkcode waitFor}: every registered projection has taken it in; see {@linkcode applied}. */
+  waitForApplied(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("applied", target, options);
+  }
+  /** As {@linkcode waitFor}: whoever follows the store has been woken for it. */
+  waitForEmitted(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("emitted", target, options);
+  }
+
+  /**
+   * A durability gate: waits until a watermark covers what was appended. The append itself is done either
+   * way; when the gate fails, the events are in the journal all the same.
+   *
+   * @param receipts of an append, or all of a batch.
+   * @throws as {@linkcode waitFor}.
+   * @throws {TypeError} when a receipt is not of an event in this journal.
+   *
+   * @example Answer only what a sync has covered
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const receipt = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, 1);
+   * await assert.rejects(store.gate(receipt, { watermark: "durable", timeoutMs: 5 }), {
+   *   code: "WAIT_TIMEOUT",
+   * });
+   * store.sync();
+   * await store.gate(receipt, { watermark: "durable", timeoutMs: 5 });
+   * ```
+   */
+  async gate(receipts: Receipt | readonly Receipt[], gate: DurabilityGate): Promise<void> {
+    const { watermark, ...options } = gate;
+    let last = -1;
+    for (const receipt of receipts instanceof Receipt ? [receipts] : receipts) {
+      const isOurs = receipt instanceof Receipt && receipt.storeId === this.storeId &&
+        this.at(receipt.globalSequence)?.eventId === receipt.eventId;
+      if (!isOurs) throw new TypeError("Cannot wait for a receipt of no event in this journal");
+      last = Math.max(last, receipt.globalSequence);
+    }
+    if (last >= 0) await this.#watermarks.waitFor(watermark, last, options);
+  }
+
+  /**
+   * How far each projection has come, which moves the `applied` watermark: as far as the slowest. Whoever
+   * folds events registers here, and says how far it is.
+   */
+  get applied(): AppliedProgress {
+    return this.#applied;
+  }
+
+  /**
+   * The memory that a `SharedFrontier` in another realm reads the watermarks from.
+   *
+   * @internal
+   */
+  get frontierMemory(): SharedArrayBuffer {
+    return this.#watermarks.memory;
+  }
+
   readonly #fenceHost: FenceHost = {
     assertWritable: (action) => this.#assertWritable(action),
     append: (fence, coordinate, kind, payload, options) => {
@@ -717,6 +847,7 @@ export class Store extends JournalReader {
     const kind = isCommit ? EventKind.SYSTEM_FENCE_COMMIT : EventKind.SYSTEM_FENCE_CANCEL;
     this.#record(kind, { token, events }, isCommit ? DURABLE : NO_OPTIONS);
     this.#fence = undefined;
+    this.#stagedLanes.clear();
   }
 
   /** Appends an event of the store's own. */
@@ -741,6 +872,7 @@ export class Store extends JournalReader {
   /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
   #abandon(): void {
     this.closed = true;
+    this.#watermarks.close();
     this.holders.dismiss();
     try {
       this.#writer.release();
@@ -752,8 +884,12 @@ export class Store extends JournalReader {
     }
   }
 
-  #assertWritable(action: string): void {
+  #assertOpen(action: string): void {
     if (this.closed) throw new StoreClosedError(action);
+  }
+
+  #assertWritable(action: string): void {
+    this.#assertOpen(action);
     this.#writer.assertAlive(action);
   }
 
@@ -828,8 +964,7 @@ export class Store extends JournalReader {
     index.add(buffer, start + FRAME_HEADER_SIZE, offset, draft.eventHash);
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
-    if (!writer.unsynced) this.#durableRows = index.count;
-    if (!index.isFenceOpen) this.visibility.raise();
+    this.#published(draft, Math.floor(timestampUs / 1000));
     return this.#receiptFor(draft, start, offset, end - start);
   }
 
@@ -931,9 +1066,43 @@ export class Store extends JournalReader {
     }
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
-    if (!writer.unsynced) this.#durableRows = index.count;
-    if (!index.isFenceOpen) this.visibility.raise();
+    this.#publishedGroup(drafts, count, Math.floor(timestampUs / 1000));
     return receipts;
+  }
+
+  /** Moves the watermarks for an event that the index has learned of, and wakes who waits for it. */
+  #published(draft: AppendDraft, wallMs: number): void {
+    const { index } = this.source;
+    const { lane, globalSequence, kind } = draft;
+    const watermarks = this.#watermarks;
+    if (this.#fence !== undefined && index.isFenceOpen) {
+      watermarks.stage(lane, wallMs, globalSequence);
+      this.#stagedLanes.set(lane, { wallMs, globalSequence });
+    } else {
+      if (kind === EventKind.SYSTEM_FENCE_COMMIT) {
+        for (const [staged, point] of this.#stagedLanes) {
+          watermarks.publish(staged, point.wallMs, point.globalSequence);
+        }
+      }
+      watermarks.append(lane, wallMs, globalSequence);
+      this.visibility.raise();
+    }
+    if (!this.#writer.unsynced) this.#markDurable();
+  }
+
+  /** As {@linkcode Store.#published}, for a group. */
+  #publishedGroup(drafts: readonly AppendDraft[], count: number, wallMs: number): void {
+    const first = drafts[0].globalSequence;
+    if (this.#fence === undefined) {
+      this.#watermarks.appendGroup(drafts, count, wallMs, first);
+      this.visibility.raise();
+    } else {
+      this.#watermarks.stageGroup(drafts, count, wallMs, first);
+      for (let i = 0; i < count; i++) {
+        this.#stagedLanes.set(drafts[i].lane, { wallMs, globalSequence: first + i });
+      }
+    }
+    if (!this.#writer.unsynced) this.#markDurable();
   }
 
   /** The chain of a draft, or -1 when this is its first event. Checks names the journal does not know. */
@@ -1069,9 +1238,11 @@ export class Store extends JournalReader {
     if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
   }
 
+  /** Everything in the index has been synced. */
   #markDurable(): void {
     this.#unsyncedEvents = 0;
     this.#durableRows = this.source.index.count;
+    this.#watermarks.synced();
   }
 
   /** Throws when an event exists that the append must not follow. */

@@ -351,6 +351,26 @@ export class EventIndex {
     this.#headHashKnown[chain] = 1;
   }
 
+  /** The lanes other than 0 that have an event, each with the rows of its newest and newest visible one. */
+  sideLanes(): Map<number, { last: number; visible: number }> {
+    const lanes = new Map<number, { last: number; visible: number }>();
+    for (const chains of this.#sideChains.values()) {
+      for (const [lane, chain] of chains) {
+        const last = this.headOf(chain);
+        let visible = last;
+        while (visible >= this.#firstRow && this.isHidden(visible)) {
+          visible = this.previousOf(visible);
+        }
+        const known = lanes.get(lane);
+        lanes.set(lane, {
+          last: Math.max(last, known?.last ?? ROW_NONE),
+          visible: Math.max(visible, known?.visible ?? ROW_NONE),
+        });
+      }
+    }
+    return lanes;
+  }
+
   /** The entity of a chain. */
   entityOf(chain: number): number {
     return this.#chainEntity[chain];

@@ -14,6 +14,11 @@ export class AppliedProgress {
   readonly #projections = new Map<string, HlcPoint>();
   readonly #lanes = new Map<number, Map<string, HlcPoint>>();
 
+  /**
+   * Made by the store.
+   *
+   * @internal
+   */
   constructor(watermarks: Watermarks) {
     this.#watermarks = watermarks;
   }
