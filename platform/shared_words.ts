@@ -25,15 +25,31 @@ export function blockWhile(
   return Atomics.wait(words, index, value, timeoutMs) === "timed-out";
 }
 
-/** As {@linkcode blockWhile}, without blocking: fulfilled then. */
+/**
+ * As {@linkcode blockWhile}, without blocking: fulfilled then. Whoever sleeps keeps the program running,
+ * as with a timer.
+ *
+ * @returns whether it was the time.
+ */
 export async function sleepWhile(
   words: SharedWords,
   index: number,
   value: number,
   timeoutMs: number,
 ): Promise<boolean> {
-  return await Atomics.waitAsync(words, index, value, timeoutMs).value === "timed-out";
+  const sleep = Atomics.waitAsync(words, index, value, timeoutMs);
+  if (!sleep.async) return sleep.value === "timed-out";
+  // Deno ends a program that has nothing but such a sleep, as if nobody waited for it.
+  const hold = setInterval(() => {}, HOLD_MS);
+  try {
+    return await sleep.value === "timed-out";
+  } finally {
+    clearInterval(hold);
+  }
 }
+
+/** Long: the timer has nothing to do. */
+const HOLD_MS = 3_600_000;
 
 /** Wakes everybody who waits for a word. */
 export function wakeWord(words: SharedWords, index: number): void {
