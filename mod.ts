@@ -23,6 +23,30 @@
  * @module
  */
 
+export {
+  type Checkpoint,
+  CheckpointAheadError,
+  CheckpointBusyError,
+  CheckpointCorruptError,
+  type CheckpointInit,
+  type CheckpointListing,
+  type CheckpointOptions,
+  CheckpointRegionMismatchError,
+  CheckpointWriteError,
+  listCheckpoints,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "./delivery/checkpoint.ts";
+export * from "./delivery/checkpoint_id.ts";
+export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
+export * from "./delivery/never_skip.ts";
+export {
+  AlreadyConsumedError,
+  AtLeastOnce,
+  OBSERVATION_KEY_SIZE,
+  ObservationKey,
+  ObservedOnce,
+} from "./delivery/witness.ts";
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
   type BackupFile,
@@ -173,4 +197,5 @@ export type { Entropy } from "./platform/entropy.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export { clockFrom } from "./platform/system_clock.ts";

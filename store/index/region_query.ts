@@ -176,11 +176,12 @@ export class RowFilter {
     const { entities, tags, includeRetired } = this.#numbers;
     if (index.isCancelled(row)) return false;
     if (!includeRetired && index.isRetired(row)) return false;
+    const chain = index.chainOf(row);
     if (this.#scope >= 0 && index.scopeOf(row) !== this.#scope) return false;
     if (this.#kind >= 0 && index.kindOf(row) !== this.#kind) return false;
     if (this.#category >= 0 && index.kindOf(row) >>> 12 !== this.#category) return false;
-    if (entities !== undefined && !entities.has(index.entityOf(index.chainOf(row)))) return false;
-    if (this.#lane >= 0 && index.laneOf(index.chainOf(row)) !== this.#lane) return false;
+    if (entities !== undefined && !entities.has(index.entityOf(chain))) return false;
+    if (this.#lane >= 0 && index.laneOf(chain) !== this.#lane) return false;
     if (this.#clockEnd !== Infinity) {
       const clock = index.clockOf(row);
       if (clock < this.#clockStart || clock > this.#clockEnd) return false;
