@@ -23,6 +23,7 @@
  * @module
  */
 
+export type { CanalHandle } from "./delivery/canal.ts";
 export {
   type Checkpoint,
   CheckpointAheadError,
@@ -38,8 +39,31 @@ export {
   saveCheckpoint,
 } from "./delivery/checkpoint.ts";
 export * from "./delivery/checkpoint_id.ts";
+export {
+  CursorWorker,
+  type CursorWorkerOptions,
+  type CursorWorkerSettings,
+  type ResolvedCursorWorkerSettings,
+  startCursorWorker,
+} from "./delivery/cursor_worker.ts";
 export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
 export * from "./delivery/never_skip.ts";
+export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
+export {
+  type CursorWorkerAction,
+  type CursorWorkerContext,
+  HandlerCrash,
+  type HandlerUnit,
+  UnitDeath,
+} from "./delivery/handler_unit.ts";
+export type { RestartPolicy } from "./delivery/restart_budget.ts";
+export {
+  type CursorWorkerCallbacks,
+  type CursorWorkerEnd,
+  CursorWorkerError,
+  type CursorWorkerState,
+  type CursorWorkerStatus,
+} from "./delivery/supervisor.ts";
 export {
   AlreadyConsumedError,
   AtLeastOnce,

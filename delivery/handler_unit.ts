@@ -9,9 +9,11 @@
  * @module
  */
 
+import type { GapObservation } from "../store/cursor_gaps.ts";
 import type { JournalReader } from "../store/journal_reader.ts";
 import type { StoredEvent } from "../store/stored_event.ts";
 import { crashText } from "./crash_text.ts";
+import type { AtLeastOnce } from "./witness.ts";
 
 /**
  * What a handler says about the batch it was given.
@@ -26,6 +28,13 @@ export type CursorWorkerAction = "continue" | "stop" | "stopWithRollback";
 export interface CursorWorkerContext<S extends JournalReader = JournalReader> {
   /** The store that the worker follows. Reading it, and appending to it, is fine. */
   readonly store: S;
+  /**
+   * Proof that the events are delivered at least once, when the worker has a checkpoint. Half of an effect
+   * that is done exactly once; a key of the handler's own is the other.
+   */
+  readonly witness: AtLeastOnce | undefined;
+  /** The gaps observed since the last call, when the worker observes them. A crash forgets them. */
+  takeGaps(): GapObservation[];
   /** Aborts when the worker is told to stop. The batch is still settled as the handler says. */
   readonly signal: AbortSignal;
 }
