@@ -221,5 +221,4 @@ export type { Entropy } from "./platform/entropy.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
-export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export { clockFrom } from "./platform/system_clock.ts";
