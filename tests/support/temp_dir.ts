@@ -16,3 +16,13 @@ export function inTempDir<T>(action: (dir: string) => T): T {
     rmSync(dir, { recursive: true });
   }
 }
+
+/** As {@linkcode inTempDir}, for what waits. */
+export async function inTempDirAsync<T>(action: (dir: string) => Promise<T>): Promise<T> {
+  const dir = mkdtempSync(join(tmpdir(), "batpak-"));
+  try {
+    return await action(dir);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
