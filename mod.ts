@@ -47,6 +47,7 @@ export {
   startCursorWorker,
 } from "./delivery/cursor_worker.ts";
 export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
+export * from "./delivery/never_skip.ts";
 export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
 export {
   type CursorWorkerAction,
@@ -115,6 +116,14 @@ export {
   type ExtensionKeyRefusal,
   type Extensions,
 } from "./store/extensions.ts";
+export {
+  Fence,
+  FenceActiveError,
+  FenceCancelledError,
+  FenceNotActiveError,
+  type FenceState,
+  FenceTicket,
+} from "./store/fence.ts";
 export * from "./store/gates.ts";
 export { StoreInUseError } from "./store/holders.ts";
 export {
@@ -175,7 +184,13 @@ export type {
 } from "./store/compaction/prune.ts";
 export type { RetentionLimits, RetentionRule } from "./store/compaction/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
-export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
+export {
+  type BatchItem,
+  type BatchOptions,
+  type DenialRequest,
+  type DurabilityGate,
+  Store,
+} from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";
 export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
 export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";
@@ -187,9 +202,24 @@ export {
   type VerifyReport,
 } from "./store/verify.ts";
 
+export {
+  FrontierView,
+  InvariantViolationError,
+  type LaneFrontierView,
+  type WatermarkKind,
+} from "./store/watermarks/frontier_view.ts";
+export { AppliedProgress } from "./store/watermarks/applied_progress.ts";
+export { compareHlc, HLC_ORIGIN, type HlcPoint } from "./store/watermarks/hlc_point.ts";
+export {
+  type FrontierState,
+  LaneNotSharedError,
+  SharedFrontier,
+} from "./store/watermarks/shared_frontier.ts";
+export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
+
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
+export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
-export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export { clockFrom } from "./platform/system_clock.ts";
