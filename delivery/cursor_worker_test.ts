@@ -246,6 +246,7 @@ test("W-09 W-22 a handler that always crashes ends in order, and the store goes 
     },
     onCheckpointFailure: () => assert.fail("it has no checkpoint"),
   }, () => {
+    // deno-lint-ignore no-throw-literal -- a program may
     throw 17;
   });
   assert.deepEqual([given, error, exhausted], [[1, 1], undefined, 1]);
