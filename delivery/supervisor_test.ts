@@ -302,13 +302,14 @@ test("whatever operation fails, and whenever, what was handled is committed or c
       } else {
         assert.equal(worker.status.committed, EVENT_COUNT);
       }
-      // What the disk says was handled, whatever became of the worker.
-      const { position } = committedIn(fs);
+      // The program dies here. What the disk says was handled, whatever became of the worker; a snapshot
+      // has no faults left.
+      const image = fs.snapshot();
+      const { position } = committedIn(image);
       assert.ok(position >= (worker.status.committed ?? 0), `${op} ${nth}`);
       assert.ok(position <= given.length * 2, `${op} ${nth}`);
       assert.ok(position < store.durableSequence || position === 0, `${op} ${nth}`);
-      // The program dies here; a snapshot has no faults left.
-      await takeOver(fs.snapshot(), checker);
+      await takeOver(image, checker);
       if (!fired) break;
     }
   }
