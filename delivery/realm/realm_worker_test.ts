@@ -199,7 +199,7 @@ test("a realm that is terminated while nothing happens is replaced when somethin
     assert.deepEqual(handledIn(notes), range(1, 11));
   }));
 
-test("W-23 what keeps a realm from starting is told by join(), and by the call when there is no worker", () =>
+test("W-23 S002-18 what keeps a realm from starting is told by join(), and by the call when there is no worker", () =>
   inTempDir(async (dir) => {
     const store = openIn(dir);
     const region = { kind: PLACED };
@@ -268,7 +268,7 @@ test("a damaged event ends the worker with the error of its read, and no handler
     assert.deepEqual(handledIn(notes), range(1, 101));
   }));
 
-test("O-03 W-14 S002-16 the realm makes its own witness from the worker's checkpoint", () =>
+test("O-03 W-14 S002-11 the realm makes its own witness from the worker's checkpoint", () =>
   inTempDir(async (dir) => {
     using store = openIn(dir);
     appendTo(store, 0, 3);
@@ -326,7 +326,7 @@ test("gaps go to the realm with the batch they are in front of, the newest up to
     await unit.close();
   }));
 
-test("S000-9 realms that are killed again and again lose nothing, and commit nothing that was not handled", () =>
+test("realms that are killed again and again lose nothing, and commit nothing that was not handled", () =>
   inTempDir(async (dir) => {
     const seed = Math.floor(Math.random() * 2 ** 32);
     const random = seededRandom(seed);
