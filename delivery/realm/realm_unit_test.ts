@@ -316,7 +316,7 @@ test(
   "a handler that does not come back in time costs the realm its life, whether it waits or computes",
   withFixture(async (fixture) => {
     fixture.append(30);
-    for (const fault of ["hang", "spin"] as const) {
+    for (const fault of ["hang", "spinUntilStop"] as const) {
       const notes = `${fixture.notesPath}-${fault}`;
       const unit = await fixture.started(
         { notes, at: 15, fault, once: `${fixture.dir}/${fault}` },
