@@ -46,7 +46,7 @@ import type { HlcPoint } from "./hlc_point.ts";
 import { Wait, type WaitOptions } from "./wait.ts";
 
 /** What becomes of a store. */
-export type FrontierState = (typeof FRONTIER_STATES)[number];
+export type FrontierState = "open" | "closing" | "closed";
 
 /** How long an owner may take for one update before it counts as dead. It takes well under 1 µs. */
 const STUCK_MS_MAX = 1_000;
