@@ -23,6 +23,13 @@
  * @module
  */
 
+export {
+  type BlockingClientOptions,
+  BlockingStoreClient,
+} from "./delivery/host/blocking_store_client.ts";
+export { HostError, type HostFailure } from "./delivery/host/host_error.ts";
+export { type ClientOptions, StoreClient } from "./delivery/host/store_client.ts";
+export { type ServeOptions, StoreHost } from "./delivery/host/store_host.ts";
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
   type BackupFile,
