@@ -112,7 +112,7 @@ function plainOf(value: unknown, depth: number): unknown {
 
 function plainErrorOf(error: Error, depth: number): PlainError {
   const keys = Object.keys(error).filter((key) => key !== "message" && key !== "stack");
-  if (error.cause !== undefined) keys.push("cause");
+  if (Object.hasOwn(error, "cause")) keys.push("cause");
   // The name on the prototype is the class; one that is a field may be anything.
   const { name } = error.constructor;
   const type = CLASSES.has(name) ? name : error.name;
