@@ -165,7 +165,7 @@ export class StoreClient {
   readonly #bytesMax: number;
   readonly #writer: RequestWriter;
   readonly #storeIdBytes: Uint8Array;
-  readonly #onClose: () => void;
+  readonly #onClose: (reason: HostFailure) => void;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   /** Requests of this turn. */
@@ -188,7 +188,7 @@ export class StoreClient {
     wire: Wire,
     welcome: WelcomeMessage,
     options: ResolvedClientOptions,
-    onClose: () => void,
+    onClose: (reason: HostFailure) => void,
   ) {
     this.#wire = wire;
     this.#scheduler = options.scheduler;
@@ -279,7 +279,10 @@ export class StoreClient {
       const gone = new Promise<never>((_, reject) => onGone = reject);
       gone.catch(() => {});
       client = await Promise.race([
-        StoreClient.#meet(port, options, () => wire.close()),
+        StoreClient.#meet(port, options, (reason) => {
+          if (reason === "closed") exitedWorkers.add(worker);
+          wire.close();
+        }),
         gone,
       ]);
       return client;
@@ -293,7 +296,7 @@ export class StoreClient {
   static #meet(
     port: MessagePort,
     options: ResolvedClientOptions,
-    onClose: () => void = () => {},
+    onClose: (reason: HostFailure) => void = () => {},
   ): Promise<StoreClient> {
     const wire = wireOfPort(port);
     return new Promise((resolve, reject) => {
@@ -726,7 +729,7 @@ export class StoreClient {
     this.#end = error;
     this.#cancelWatch?.();
     this.#wire.close();
-    this.#onClose();
+    this.#onClose(error.reason);
     const parkedCount = this.#parked.length - this.#parkedStart;
     let sentCount = this.#pending.size - parkedCount;
     this.#parked = [];

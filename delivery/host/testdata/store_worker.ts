@@ -9,10 +9,14 @@ interface Order {
 }
 
 const scope = globalThis as unknown as {
-  addEventListener(type: string, listener: (event: MessageEvent) => void, options: object): void;
+  addEventListener(type: string, listener: (event: MessageEvent) => void): void;
   postMessage(message: unknown): void;
 };
+let isServing = false;
 scope.addEventListener("message", ({ data }: MessageEvent<Order>) => {
+  // Clients knock meanwhile.
+  if (isServing || data.dir === undefined) return;
+  isServing = true;
   serveStore(() => Store.open(data.dir, data.store), data.serve);
-}, { once: true });
+});
 scope.postMessage("ready");
