@@ -27,9 +27,64 @@ export {
   type BlockingClientOptions,
   BlockingStoreClient,
 } from "./delivery/host/blocking_store_client.ts";
+export { ClientFence, type StagedEvent } from "./delivery/host/client_fence.ts";
 export { HostError, type HostFailure } from "./delivery/host/host_error.ts";
-export { type ClientOptions, StoreClient } from "./delivery/host/store_client.ts";
+export {
+  type ClientAppendOptions,
+  type ClientOptions,
+  type GateOption,
+  StoreClient,
+} from "./delivery/host/store_client.ts";
 export { type ServeOptions, StoreHost } from "./delivery/host/store_host.ts";
+export type { CanalHandle } from "./delivery/canal.ts";
+export {
+  type Checkpoint,
+  CheckpointAheadError,
+  CheckpointBusyError,
+  CheckpointCorruptError,
+  type CheckpointInit,
+  type CheckpointListing,
+  type CheckpointOptions,
+  CheckpointRegionMismatchError,
+  CheckpointWriteError,
+  listCheckpoints,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "./delivery/checkpoint.ts";
+export * from "./delivery/checkpoint_id.ts";
+export {
+  CursorWorker,
+  type CursorWorkerOptions,
+  type CursorWorkerSettings,
+  type ResolvedCursorWorkerSettings,
+  startCursorWorker,
+} from "./delivery/cursor_worker.ts";
+export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
+export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
+export {
+  type CursorWorkerAction,
+  type CursorWorkerContext,
+  HandlerCrash,
+  type HandlerUnit,
+  UnitDeath,
+} from "./delivery/handler_unit.ts";
+export * from "./delivery/never_skip.ts";
+export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
+export type { RestartPolicy } from "./delivery/restart_budget.ts";
+export {
+  type CursorWorkerCallbacks,
+  type CursorWorkerEnd,
+  CursorWorkerError,
+  type CursorWorkerState,
+  type CursorWorkerStatus,
+} from "./delivery/supervisor.ts";
+export {
+  AlreadyConsumedError,
+  AtLeastOnce,
+  OBSERVATION_KEY_SIZE,
+  ObservationKey,
+  ObservedOnce,
+} from "./delivery/witness.ts";
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
   type BackupFile,
@@ -56,6 +111,14 @@ export {
   type CompactionStrategy,
 } from "./store/compaction/compaction.ts";
 export * from "./store/coordinate.ts";
+export {
+  type CanalBatch,
+  Cursor,
+  type CursorOptions,
+  type CursorPosition,
+  type PullOptions,
+} from "./store/cursor.ts";
+export type { CursorGapConfig, GapObservation, SequenceRange } from "./store/cursor_gaps.ts";
 export * from "./store/errors.ts";
 export * from "./store/event_definition.ts";
 export * from "./store/event_kind.ts";
@@ -66,7 +129,16 @@ export {
   type ExtensionKeyRefusal,
   type Extensions,
 } from "./store/extensions.ts";
+export {
+  Fence,
+  FenceActiveError,
+  FenceCancelledError,
+  FenceNotActiveError,
+  type FenceState,
+  FenceTicket,
+} from "./store/fence.ts";
 export * from "./store/gates.ts";
+export { StoreInUseError } from "./store/holders.ts";
 export {
   type CausationId,
   type CorrelationId,
@@ -125,7 +197,13 @@ export type {
 } from "./store/compaction/prune.ts";
 export type { RetentionLimits, RetentionRule } from "./store/compaction/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
-export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
+export {
+  type BatchItem,
+  type BatchOptions,
+  type DenialRequest,
+  type DurabilityGate,
+  Store,
+} from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";
 export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
 export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";
@@ -137,8 +215,24 @@ export {
   type VerifyReport,
 } from "./store/verify.ts";
 
+export {
+  FrontierView,
+  InvariantViolationError,
+  type LaneFrontierView,
+  type WatermarkKind,
+} from "./store/watermarks/frontier_view.ts";
+export { AppliedProgress } from "./store/watermarks/applied_progress.ts";
+export { compareHlc, HLC_ORIGIN, type HlcPoint } from "./store/watermarks/hlc_point.ts";
+export {
+  type FrontierState,
+  LaneNotSharedError,
+  SharedFrontier,
+} from "./store/watermarks/shared_frontier.ts";
+export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
+
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
+export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
 export { clockFrom } from "./platform/system_clock.ts";

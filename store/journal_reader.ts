@@ -18,9 +18,11 @@ import {
 } from "./compaction/compaction.ts";
 import { prune, type PruneOptions, type PruneReport } from "./compaction/prune.ts";
 import { Coordinate } from "./coordinate.ts";
+import { Cursor, type CursorHost, type CursorOptions } from "./cursor.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./index/event_index.ts";
 import { EventKind } from "./event_kind.ts";
+import { Holders } from "./holders.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
 import {
   type EventId,
@@ -49,6 +51,7 @@ import { Signal } from "./signal.ts";
 import { lastIdOf } from "./segment_log.ts";
 import { withIo } from "./io.ts";
 import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
+import type { FrontierView } from "./watermarks/frontier_view.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
 /** Which part of a region to walk, and in which direction. */
@@ -69,6 +72,10 @@ export interface StoreStats {
   readonly eventCount: number;
   /** Events of those that a retention has taken out of queries. */
   readonly retiredCount: number;
+  /** Events of those that are hidden for ever, because their fence was cancelled. */
+  readonly cancelledCount: number;
+  /** Events of those that are hidden until their fence is committed. */
+  readonly stagedCount: number;
   /** The sequence the journal begins at: 0, unless it has been pruned. */
   readonly firstSequence: number;
   /** The sequence the next event will have. */
@@ -154,7 +161,14 @@ export abstract class JournalReader {
    * @internal
    */
   protected readonly visibility: Signal = new Signal();
+  /**
+   * Who needs this store to stay open.
+   *
+   * @internal
+   */
+  protected readonly holders: Holders = new Holders();
   readonly #storeId: Uint8Array;
+  #cursorHost: CursorHost | undefined;
 
   /**
    * Made by the functions that open.
@@ -171,6 +185,7 @@ export abstract class JournalReader {
     Object.defineProperty(this, "source", { enumerable: false });
     Object.defineProperty(this, "options", { enumerable: false });
     Object.defineProperty(this, "visibility", { enumerable: false });
+    Object.defineProperty(this, "holders", { enumerable: false });
   }
 
   /** Which journal this is: a UUID that stays with it when it is moved or copied. */
@@ -192,7 +207,7 @@ export abstract class JournalReader {
    */
   getByKey(idempotencyKey: string | OperationKey): StoredEvent | undefined {
     const index = this.#index("get an event");
-    const row = index.findId(idempotencyId(idempotencyKey), 0);
+    const row = findVisible(index, idempotencyId(idempotencyKey));
     return row === ROW_NONE ? undefined : this.#eventAt(row);
   }
 
@@ -201,19 +216,34 @@ export abstract class JournalReader {
     const index = this.#index("get an event");
     const row = globalSequence - this.source.firstSequence;
     if (!Number.isInteger(row) || row < index.firstRow || row >= index.count) return undefined;
-    return this.#eventAt(row);
+    return index.isHidden(row) ? undefined : this.#eventAt(row);
   }
 
   /**
    * The newest event of an entity's lane, or `undefined`. Its clock is what `expectedClock` has to be
-   * for the next append.
+   * for the next append, unless fences have staged or cancelled events behind it: see
+   * {@linkcode headClock}.
    */
   latest(entity: string, lane = 0): StoredEvent | undefined {
     const index = this.#index("get an event");
     const number = findName(index.entities, entity);
     if (number === NAME_UNKNOWN) return undefined;
-    const row = index.headOf(index.findChain(number, assertUint("lane", lane, 2 ** 32 - 1)));
+    let row = index.headOf(index.findChain(number, assertUint("lane", lane, 2 ** 32 - 1)));
+    while (row >= index.firstRow && index.isHidden(row)) row = index.previousOf(row);
     return row < index.firstRow ? undefined : this.#eventAt(row);
+  }
+
+  /**
+   * The clock an entity's lane is at, which is what `expectedClock` has to be for the next append. Events
+   * that a fence has staged or cancelled count: they have their place in the chain for ever, though
+   * nobody may see them.
+   */
+  headClock(entity: string, lane = 0): "none" | number {
+    const index = this.#index("look up a clock");
+    const number = findName(index.entities, entity);
+    assertUint("lane", lane, 2 ** 32 - 1);
+    const chain = number === NAME_UNKNOWN ? -1 : index.findChain(number, lane);
+    return index.hasHead(chain) ? index.headClockOf(chain) : "none";
   }
 
   /**
@@ -254,7 +284,7 @@ export abstract class JournalReader {
     const number = findName(index.entities, entity);
     const rows = number === NAME_UNKNOWN ? [] : index.byEntity.rows(number, start, end, reverse);
     const isWanted = (row: number) =>
-      !index.isRetired(row) &&
+      !index.isRetired(row) && !index.isCancelled(row) &&
       (lane === undefined || index.laneOf(index.chainOf(row)) === lane);
     return eventsOf(this.source, { rows, isWanted, limit, firstSequence });
   }
@@ -303,9 +333,64 @@ export abstract class JournalReader {
   }
 
   /**
+   * A cursor over the events of a region: an ordered pull that goes on with what is appended later. The
+   * cursor of a writer learns of an append at once; that of a reader when {@linkcode Cursor.pullBatch}
+   * looks, or somebody calls `refresh`.
+   *
+   * @param options `from` goes on where another cursor was; `gaps` observes cancelled fences.
+   * @throws {RangeError} when `from` lies behind the end of the journal, or a number is out of range.
+   * @throws {RegionError} when the region has a filter that no event could match.
+   * @throws {StoreClosedError} after {@linkcode close}.
+   */
+  cursor(region: RegionLike = Region.all(), options: CursorOptions = {}): Cursor {
+    this.#index("follow events");
+    return new Cursor(this.cursorHost(), Region.from(region), options);
+  }
+
+  /**
+   * What cursors, and whatever delivers events, need of this journal.
+   *
+   * @internal
+   */
+  cursorHost(): CursorHost {
+    const { fs, clock, scheduler } = this.options;
+    return this.#cursorHost ??= {
+      dir: this.dir,
+      fs,
+      clock,
+      scheduler,
+      source: this.source,
+      visibility: this.visibility,
+      isClosed: () => this.closed,
+      refresh: this.refreshOf(),
+      makeDurable: (sequence) => this.makeDurable(sequence),
+    };
+  }
+
+  /**
+   * How to look for what another process has appended; nothing in a writer.
+   *
+   * @internal
+   */
+  protected refreshOf(): (() => number) | undefined {
+    return undefined;
+  }
+
+  /**
+   * Makes the event with this sequence, and those before it, survive a power cut. Does nothing when it is
+   * known that they do.
+   *
+   * @throws {StoreIoError} when a reader cannot sync.
+   * @throws {WriterCrashedError} when a writer cannot.
+   * @internal
+   */
+  protected abstract makeDurable(sequence: number): void;
+
+  /**
    * The event with this id and those before it in its entity's lane, newest first, at most `limit`.
-   * Every step checks that the hash which the younger event names is the older one's. Never throws for
-   * what it finds in the log; `boundary` says why it ended.
+   * Every step checks that the hash which the younger event names is the older one's; the walk checks
+   * events that a fence hides too, and leaves them out. Never throws for what it finds in the log;
+   * `boundary` says why it ended.
    */
   walkAncestors(eventId: EventId | string, limit = Infinity): AncestorWalk {
     const index = this.#index("walk ancestors");
@@ -333,7 +418,7 @@ export abstract class JournalReader {
         }
         throw error;
       }
-      ancestors.push(event);
+      if (!index.isHidden(row)) ancestors.push(event);
       child = event;
       row = index.previousOf(row);
       // What has been pruned is no genesis.
@@ -361,7 +446,7 @@ export abstract class JournalReader {
       // A cause is always older, so this ends.
       row = index.causeOf(row);
       if (row < index.firstRow) break;
-      causes.push(this.#eventAt(row));
+      if (!index.isHidden(row)) causes.push(this.#eventAt(row));
     }
     return causes;
   }
@@ -372,8 +457,8 @@ export abstract class JournalReader {
     const row = findEvent(index, eventId);
     if (row === ROW_NONE) return [];
     const effects: StoredEvent[] = [];
-    for (const effect of index.effectsOf(row, index.count)) {
-      effects.push(this.#eventAt(effect));
+    for (const effect of index.effectsOf(row, index.visibleCount)) {
+      if (!index.isCancelled(effect)) effects.push(this.#eventAt(effect));
     }
     return effects;
   }
@@ -390,6 +475,8 @@ export abstract class JournalReader {
     return {
       eventCount: index.count - index.firstRow,
       retiredCount: retiredCountOf(index),
+      cancelledCount: index.cancelledWithin(index.firstRow, index.count),
+      stagedCount: index.count - index.visibleCount,
       firstSequence: this.source.firstSequence + index.firstRow,
       nextSequence: this.source.firstSequence + index.count,
       durableSequence: this.durableSequence,
@@ -415,6 +502,12 @@ export abstract class JournalReader {
   get endSequence(): number {
     return this.source.firstSequence + this.#index("take stock").visibleCount;
   }
+
+  /**
+   * How far everything has come: six watermarks, for the journal and for each lane, at one moment. A reader
+   * beside a writer knows only what it has read: to it, that is durable.
+   */
+  abstract frontier(): FrontierView;
 
   /**
    * Checks a receipt against the journal and the keys the store was opened with. The first difference
@@ -632,10 +725,27 @@ export abstract class JournalReader {
     };
   }
 
-  /** Lets go of files and locks. Reads fail afterwards; a second call does nothing. */
+  /**
+   * Keeps the store from being closed until the returned function is called.
+   *
+   * @param name who it is, for the one who wants to close it.
+   * @param onGone called when it is closed all the same, by `using`.
+   * @throws {StoreClosedError} when it is closed already.
+   * @internal
+   */
+  hold(name: string, onGone: () => void): () => void {
+    if (this.closed) throw new StoreClosedError(`begin ${name}`);
+    return this.holders.add(name, onGone);
+  }
+
+  /**
+   * Lets go of files and locks. Reads fail afterwards; a second call does nothing.
+   *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first.
+   */
   abstract close(): void;
 
-  /** As {@linkcode close}. */
+  /** As {@linkcode close}, and never refused: workers that follow the store are told to stop. */
   abstract [Symbol.dispose](): void;
 
   /**
@@ -693,8 +803,8 @@ export abstract class JournalReader {
         ? index.firstRow
         : Math.max(index.firstRow, after + 1 - firstSequence),
       end: before === undefined
-        ? index.count
-        : Math.min(index.count, Math.max(0, before - firstSequence)),
+        ? index.visibleCount
+        : Math.min(index.visibleCount, Math.max(0, before - firstSequence)),
       reverse,
       limit,
       firstSequence,
@@ -721,7 +831,13 @@ printAs(JournalReader, ({ dir, storeId }) => ({ dir, storeId }));
 /** The row of an id given as text. In Deno an array for each would cost more than the search. */
 function findEvent(index: EventIndex, eventId: string): number {
   parseIdInto(eventId, idScratch, 0);
-  return index.findId(idScratch, 0);
+  return findVisible(index, idScratch);
+}
+
+/** The row of an id, unless no reader may see it. */
+function findVisible(index: EventIndex, id: Uint8Array): number {
+  const row = index.findId(id, 0);
+  return row !== ROW_NONE && index.isHidden(row) ? ROW_NONE : row;
 }
 
 function idOf(index: EventIndex, row: number): EventId {

@@ -5,6 +5,7 @@
  */
 
 import { IoFault } from "../platform/fs.ts";
+import { assert } from "./assert.ts";
 import {
   CorruptionError,
   JournalChangingError,
@@ -26,6 +27,9 @@ import {
   resolveOptions,
 } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
+import { bootstrapOf } from "./watermarks/bootstrap.ts";
+import type { FrontierView } from "./watermarks/frontier_view.ts";
+import { Watermarks } from "./watermarks/watermarks.ts";
 
 /** How often a journal is read again whose segments are replaced meanwhile. */
 const ATTEMPT_COUNT_MAX = 20;
@@ -89,6 +93,8 @@ function isLayoutChange(error: unknown): boolean {
  */
 export class ReadOnlyStore extends JournalReader {
   #loader: JournalLoader;
+  /** Events with a sequence below this have been synced here. */
+  #durableSequence = 0;
 
   private constructor(
     facts: {
@@ -151,9 +157,18 @@ export class ReadOnlyStore extends JournalReader {
     return undefined;
   }
 
+  /** As {@linkcode JournalReader.frontier}. */
+  override frontier(): FrontierView {
+    if (this.closed) throw new StoreClosedError("look at the frontier");
+    const { clock, scheduler } = this.options;
+    const watermarks = new Watermarks({ clock, scheduler });
+    watermarks.reset(withIo("look at the frontier", () => bootstrapOf(this.source)));
+    return watermarks.view();
+  }
+
   /**
-   * Takes in what has been appended since the open or the last refresh, and says how many events that
-   * was. When the journal has been compacted or pruned meanwhile, it is read anew, and payloads that were
+   * Takes in what has been appended since the open or the last refresh, and says by how many events what
+   * can be seen has grown: those behind an open fence come all at once when it is committed. When the journal has been compacted or pruned meanwhile, it is read anew, and payloads that were
    * erased are gone here too. Events that were read before keep their place; those that have been pruned
    * cannot be read any more.
    *
@@ -163,7 +178,7 @@ export class ReadOnlyStore extends JournalReader {
    */
   refresh(): number {
     if (this.closed) throw new StoreClosedError("refresh");
-    const before = this.#nextSequence;
+    const before = this.#visibleEnd;
     withIo("refresh", () => {
       try {
         if (this.#loader.isLayoutChanged(false)) this.#reload();
@@ -175,13 +190,21 @@ export class ReadOnlyStore extends JournalReader {
         this.#reload();
       }
     });
-    const added = this.#nextSequence - before;
+    const { index, firstSequence } = this.source;
+    const end = this.#visibleEnd;
+    const start = Math.min(before, end);
+    const added = end - start -
+      index.cancelledWithin(start - firstSequence, end - firstSequence);
     if (added > 0) this.visibility.raise();
     return added;
   }
 
   get #nextSequence(): number {
     return this.source.firstSequence + this.source.index.count;
+  }
+
+  get #visibleEnd(): number {
+    return this.source.firstSequence + this.source.index.visibleCount;
   }
 
   /** A read found something else than what was there: so it may, when the files have been replaced. */
@@ -226,14 +249,72 @@ export class ReadOnlyStore extends JournalReader {
     return { ...super.copySource(action), refresh: () => void this.refresh() };
   }
 
-  /** Lets go of the files. Reads fail afterwards; a second call does nothing. */
-  override close(): void {
-    this.closed = true;
-    this.source.log.close();
+  /**
+   * Looks for what the writer has appended.
+   *
+   * @internal
+   */
+  protected override refreshOf(): () => number {
+    return () => this.refresh();
   }
 
-  /** As {@linkcode close}. */
+  /**
+   * Makes an event survive a power cut: somebody is about to rely on having seen it, and its writer may
+   * not have synced it. Sealed segments are durable, so it is a matter of the newest one, and a sync does
+   * not ask who wrote what it syncs.
+   *
+   * @internal
+   */
+  protected override makeDurable(sequence: number): void {
+    if (this.closed) throw new StoreClosedError("make an event durable");
+    assert(sequence < this.#nextSequence, "only what has been read is made durable");
+    withIo("make an event durable", () => {
+      // A segment is replaced only after it was sealed, so a second look finds a newer one.
+      for (let attempt = 1; sequence >= this.#durableSequence; attempt++) {
+        const { source } = this;
+        const nextSequence = this.#nextSequence;
+        const segment = source.log.segments.at(-1);
+        if (segment === undefined || sequence < segment.firstRow + source.firstSequence) return;
+        try {
+          this.#syncFile(segment.path);
+          this.#durableSequence = nextSequence;
+        } catch (error) {
+          if (attempt === ATTEMPT_COUNT_MAX || !isLayoutChange(error)) throw error;
+          this.refresh();
+        }
+      }
+    });
+  }
+
+  #syncFile(path: string): void {
+    const file = this.options.fs.open(path, "read");
+    try {
+      file.sync("data");
+    } finally {
+      file.close();
+    }
+  }
+
+  /**
+   * Lets go of the files. Reads fail afterwards; a second call does nothing.
+   *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first.
+   */
+  override close(): void {
+    if (!this.closed) this.holders.assertNone("close");
+    this.#letGo();
+  }
+
+  /** As {@linkcode close}, and never refused: workers that follow the store are told to stop. */
   override [Symbol.dispose](): void {
-    this.close();
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.closed = true;
+    this.holders.dismiss();
+    this.source.log.close();
+    // Whoever waits for more finds that there will be no more.
+    this.visibility.wake();
   }
 }

@@ -15,6 +15,7 @@
  * @module
  */
 
+import { Fence, FenceActiveError, type FenceHost, FenceNotActiveError } from "./fence.ts";
 import { type FileLock, IoFault } from "../platform/fs.ts";
 import {
   APPEND_OPTIONS,
@@ -81,6 +82,12 @@ import { rowsOf } from "./index/region_query.ts";
 import { encodeFooter } from "./index/segment_footer.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
+import { bootstrapOf } from "./watermarks/bootstrap.ts";
+import { AppliedProgress } from "./watermarks/applied_progress.ts";
+import type { FrontierView, WatermarkKind } from "./watermarks/frontier_view.ts";
+import type { HlcPoint } from "./watermarks/hlc_point.ts";
+import type { WaitOptions } from "./watermarks/wait.ts";
+import { Watermarks } from "./watermarks/watermarks.ts";
 import { assertDir, type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
 
 /** The lock file of a journal. It stays when the lock goes. */
@@ -104,6 +111,12 @@ export interface BatchItem<Input = unknown> extends Omit<AppendOptions, "failIf"
 
 /** Options of a batch as a whole. */
 export type BatchOptions = Pick<AppendOptions, "failIf" | "durability">;
+
+/** A watermark to wait for after an append. */
+export interface DurabilityGate extends Omit<WaitOptions, "lane"> {
+  /** Which one. */
+  readonly watermark: WatermarkKind;
+}
 
 /** A denial to be recorded. */
 export interface DenialRequest<Context> {
@@ -155,6 +168,10 @@ export class Store extends JournalReader {
   #durableRows: number;
   /** What is being done to the files as a whole; one such thing at a time. */
   #lifecycle: Compaction | undefined;
+  /** The fence that has not ended, or whose end has still to be written. */
+  #fence: Fence | undefined;
+  #fenceCount = 0;
+  readonly #watermarks: Watermarks;
   /** The index file is saved again at the first sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
@@ -167,8 +184,14 @@ export class Store extends JournalReader {
     this.#storeIdBytes = facts.storeId;
     this.#lastTimestampUs = facts.lastTimestampUs;
     this.#durableRows = facts.source.index.count;
+    const { clock, scheduler } = facts.options;
+    this.#watermarks = new Watermarks({ clock, scheduler });
+    this.#applied = new AppliedProgress(this.#watermarks);
+    this.#writer.onStop = (cause) => this.#watermarks.poison(cause);
     this.#planNextSave();
   }
+
+  readonly #applied: AppliedProgress;
 
   /**
    * Opens the journal in `dir` for writing, and begins one when there is none.
@@ -205,13 +228,27 @@ export class Store extends JournalReader {
       }
     });
     const restoredUs = clock.monotonicUs();
+    const { index } = facts.source;
+    const oddities = [...facts.found.oddities];
+    if (index.isFenceOpen) {
+      oddities.push(
+        `cancelled a fence that a crash had left open, and its ${
+          index.count - index.visibleCount
+        } events with it`,
+      );
+    }
     const report: OpenReport = {
       ...facts.found,
+      oddities,
       elapsedUs: Math.round(clock.monotonicUs() - startedUs),
       phaseRestoreIndexUs: Math.round(restoredUs - startedUs),
     };
     const store = new Store(facts, report);
     try {
+      if (index.isFenceOpen) {
+        const events = index.count - index.visibleCount;
+        store.#record(EventKind.SYSTEM_FENCE_CANCEL, { events, recovered: true });
+      }
       store.#append(
         LIFECYCLE_COORDINATE,
         EventKind.SYSTEM_OPEN_COMPLETED,
@@ -220,6 +257,7 @@ export class Store extends JournalReader {
         true,
       );
       store.sync();
+      store.#watermarks.reset(withIo("read the journal", () => bootstrapOf(facts.source)));
     } catch (error) {
       store.#abandon();
       throw error;
@@ -255,6 +293,7 @@ export class Store extends JournalReader {
    * payload and stamps its version.
    * @throws {ClockConflictError} when `expectedClock` is not where the entity is.
    * @throws {ConditionConflictError} when an event that `failIf` names exists.
+   * @throws {FenceActiveError} while a fence is open.
    * @throws {CoordinateError} when the coordinate breaks a rule.
    * @throws {InvalidClockError} when the clock says a time before 1970.
    * @throws {ReservedKindError} when the kind belongs to the store.
@@ -272,6 +311,7 @@ export class Store extends JournalReader {
     options: AppendOptions = NO_OPTIONS,
   ): Receipt {
     this.#assertWritable("append");
+    if (this.#fence !== undefined) this.#assertUnfenced("append");
     return this.#append(coordinate, kind as EventKind | EventDefinition, payload, options, false);
   }
 
@@ -294,6 +334,15 @@ export class Store extends JournalReader {
     options: BatchOptions = NO_OPTIONS,
   ): Receipt[] {
     this.#assertWritable("append a batch");
+    this.#assertUnfenced("append a batch");
+    return this.#appendBatch(items, options, undefined);
+  }
+
+  #appendBatch(
+    items: readonly BatchItem[],
+    options: BatchOptions,
+    fence: Fence | undefined,
+  ): Receipt[] {
     this.#assertBatchCount(items.length);
     if (items.length === 0) return [];
     assertKnownKeys("append a batch", options, BATCH_OPTIONS);
@@ -305,6 +354,7 @@ export class Store extends JournalReader {
     try {
       this.#prepareBatch(items, drafts);
       this.#assertWritable("append a batch");
+      this.#assertFence(fence, "append a batch");
       this.#assertBatchBytes(drafts, items.length);
       const replayed = this.#replayBatch(drafts, items.length);
       if (replayed !== undefined) return replayed;
@@ -328,6 +378,7 @@ export class Store extends JournalReader {
     options: AppendOptions = NO_OPTIONS,
   ): Receipt {
     this.#assertWritable("append a denial");
+    this.#assertUnfenced("append a denial");
     const { gates, denial, proposedKind, proposedContentHash, pipelineId } = request;
     const kind = typeof proposedKind === "number" ? proposedKind : proposedKind.kind;
     const payload: DenialPayload = gates.traceDenial(denial, {
@@ -370,6 +421,7 @@ export class Store extends JournalReader {
    */
   importEvents(source: JournalReader, options: ImportOptions = {}): ImportReport {
     this.#assertWritable("import events");
+    this.#assertUnfenced("import events");
     return runImport(source, options, {
       storeId: this.storeId,
       isKnown: (id) => this.source.index.findId(id, 0) !== ROW_NONE,
@@ -377,6 +429,7 @@ export class Store extends JournalReader {
         limits: this.options,
         commit: (drafts, count, durable) => {
           this.#assertWritable("import events");
+          this.#assertUnfenced("import events");
           return this.#commitBatch(drafts, count, durable)[0].globalSequence;
         },
         sync: () => this.sync(),
@@ -392,6 +445,15 @@ export class Store extends JournalReader {
   sync(): void {
     this.#assertWritable("sync");
     this.#syncNow("sync");
+  }
+
+  /**
+   * As {@linkcode sync}, when this event is not durable yet.
+   *
+   * @internal
+   */
+  protected override makeDurable(sequence: number): void {
+    if (sequence >= this.durableSequence) this.sync();
   }
 
   /**
@@ -429,6 +491,7 @@ export class Store extends JournalReader {
    */
   protected override copySource(action: string): CopySource {
     this.#assertWritable(action);
+    this.#assertUnfenced(action);
     this.#syncNow(action);
     return super.copySource(action);
   }
@@ -483,7 +546,7 @@ export class Store extends JournalReader {
   compaction(options: CompactionOptions = {}): Compaction {
     this.#assertWritable("compact");
     this.#assertIdle("compact");
-    // An open fence would have to refuse it here: its events must not become visible by being moved.
+    this.#assertUnfenced("compact");
     const { fs, clock, coldStart } = this.options;
     const compaction: Compaction = new Compaction({
       fs,
@@ -544,7 +607,7 @@ export class Store extends JournalReader {
   prune(options: PruneOptions): PruneReport {
     this.#assertWritable("prune");
     this.#assertIdle("prune");
-    // An open fence would have to refuse it here, as in a compaction.
+    this.#assertUnfenced("prune");
     return withIo("prune", () =>
       prune({
         fs: this.options.fs,
@@ -561,15 +624,28 @@ export class Store extends JournalReader {
    * Records the close if it can, makes everything durable, cuts the active segment to size, and
    * releases the lock. A second call does nothing.
    *
+   * @throws {StoreInUseError} while workers follow the store: stop and join them first. Nothing was done.
    * @throws {WriterCrashedError} when a sync fails or has failed before. The lock is released all the
    * same, and opening again recovers.
    */
   override close(): void {
     if (this.closed) return;
+    this.holders.assertNone("close");
+    this.#finish();
+  }
+
+  #finish(): void {
+    this.#watermarks.closing();
     this.#lifecycle?.abandon();
     try {
+      // Asking latches whether it is lost.
+      const fenceState = this.#fence?.state;
       this.#writer.assertAlive("close");
+      if (fenceState === "open") this.#fence?.[Symbol.dispose]();
       this.#recordClose();
+      // Whoever waits for the last sync is to learn of it, not only that the store is closed.
+      this.#writer.sync("close");
+      this.#markDurable();
       this.#writer.close("close");
       this.#saveIndex();
     } finally {
@@ -577,11 +653,16 @@ export class Store extends JournalReader {
     }
   }
 
-  /** As {@linkcode close}, and silent when the writer had stopped before: that was thrown already. */
+  /**
+   * As {@linkcode close}, and silent when the writer had stopped before: that was thrown already. Never
+   * refused: workers that follow the store are told to stop, and a batch they are in the middle of is not
+   * committed. `await using` a worker below the store, and that waits for it first.
+   */
   override [Symbol.dispose](): void {
+    if (this.closed) return;
     const stopped = this.#writer.crashed;
     try {
-      this.close();
+      this.#finish();
     } catch (error) {
       if (!(stopped && error instanceof WriterCrashedError)) throw error;
     }
@@ -592,6 +673,7 @@ export class Store extends JournalReader {
     const { index, firstSequence } = this.source;
     const wallMs = Math.floor(this.#lastTimestampUs / 1000);
     try {
+      this.#assertUnfenced("close");
       const payload = { wallMs, globalSequence: firstSequence + index.count - 1 };
       const kind = EventKind.SYSTEM_CLOSE_COMPLETED;
       this.#append(LIFECYCLE_COORDINATE, kind, payload, NO_OPTIONS, true);
@@ -600,19 +682,198 @@ export class Store extends JournalReader {
     }
   }
 
+  /**
+   * Begins a fence: what is appended through it becomes visible together, or never. Until it ends, nothing
+   * can be appended past it, copied, compacted or pruned; reads go on.
+   *
+   * @throws {FenceActiveError} when one is open.
+   * @throws {StoreIoError} when it could not be written; nothing of it is left.
+   * @throws {WriterCrashedError} when the writer has stopped.
+   */
+  beginFence(): Fence {
+    this.#assertWritable("begin a fence");
+    this.#assertUnfenced("begin a fence");
+    const token = ++this.#fenceCount;
+    this.#record(EventKind.SYSTEM_FENCE_BEGIN, { token });
+    const { index, firstSequence } = this.source;
+    return this.#fence = new Fence(this.#fenceHost, token, firstSequence + index.count);
+  }
+
+  /** How far everything has come: six watermarks, for the journal and for each lane, at one moment. */
+  override frontier(): FrontierView {
+    this.#assertOpen("look at the frontier");
+    return this.#watermarks.view();
+  }
+
+  /**
+   * Waits until a watermark has come to a sequence; to be there is enough. Never causes a sync: somebody
+   * has to, for `durable`.
+   *
+   * @param target a sequence, or a point.
+   * @throws {WriterCrashedError} when the writer has stopped, wherever the watermark is.
+   * @throws {WaitTimeoutError} when the time is up; not before.
+   * @throws {StoreClosedError} when the store is closed and the watermark is not there.
+   * @throws the signal's reason, when it aborts.
+   * @throws {RangeError} when the target, the lane or the time is out of its range.
+   * @throws {TypeError} when the watermark or an option is none.
+   *
+   * @example Wait for somebody else's sync
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const { globalSequence } = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, 1);
+   * const durable = store.waitForDurable(globalSequence, { timeoutMs: 1000 });
+   * store.sync();
+   * await durable;
+   * ```
+   */
+  waitFor(kind: WatermarkKind, target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor(kind, target, options);
+  }
+  /** As {@linkcode waitFor}: an event has its place. */
+  waitForAccepted(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("accepted", target, options);
+  }
+  /** As {@linkcode waitFor}: the system has its bytes. */
+  waitForWritten(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("written", target, options);
+  }
+  /** As {@linkcode waitFor}: it survives a power cut. */
+  waitForDurable(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("durable", target, options);
+  }
+  /** As {@linkcode waitFor}: readers may see it. */
+  waitForVisible(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("visible", target, options);
+  }
+  /** As {@linkcode waitFor}: every registered projection has taken it in; see {@linkcode applied}. */
+  waitForApplied(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("applied", target, options);
+  }
+  /** As {@linkcode waitFor}: whoever follows the store has been woken for it. */
+  waitForEmitted(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("emitted", target, options);
+  }
+
+  /**
+   * A durability gate: waits until a watermark covers what was appended. The append itself is done either
+   * way; when the gate fails, the events are in the journal all the same.
+   *
+   * @param receipts of an append, or all of a batch.
+   * @throws as {@linkcode waitFor}.
+   * @throws {TypeError} when a receipt is not of an event in this journal.
+   *
+   * @example Answer only what a sync has covered
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const receipt = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, 1);
+   * await assert.rejects(store.gate(receipt, { watermark: "durable", timeoutMs: 5 }), {
+   *   code: "WAIT_TIMEOUT",
+   * });
+   * store.sync();
+   * await store.gate(receipt, { watermark: "durable", timeoutMs: 5 });
+   * ```
+   */
+  async gate(receipts: Receipt | readonly Receipt[], gate: DurabilityGate): Promise<void> {
+    const { watermark, ...options } = gate;
+    let last = -1;
+    for (const receipt of receipts instanceof Receipt ? [receipts] : receipts) {
+      const isOurs = receipt instanceof Receipt && receipt.storeId === this.storeId &&
+        this.at(receipt.globalSequence)?.eventId === receipt.eventId;
+      if (!isOurs) throw new TypeError("Cannot wait for a receipt of no event in this journal");
+      last = Math.max(last, receipt.globalSequence);
+    }
+    if (last >= 0) await this.#watermarks.waitFor(watermark, last, options);
+  }
+
+  /**
+   * How far each projection has come, which moves the `applied` watermark: as far as the slowest. Whoever
+   * folds events registers here, and says how far it is.
+   */
+  get applied(): AppliedProgress {
+    return this.#applied;
+  }
+
+  /**
+   * The memory that a `SharedFrontier` in another realm reads the watermarks from.
+   *
+   * @internal
+   */
+  get frontierMemory(): SharedArrayBuffer {
+    return this.#watermarks.memory;
+  }
+
+  readonly #fenceHost: FenceHost = {
+    assertWritable: (action) => this.#assertWritable(action),
+    append: (fence, coordinate, kind, payload, options) => {
+      this.#assertWritable("append");
+      return this.#append(coordinate, kind, payload, options, false, fence);
+    },
+    appendBatch: (fence, items, options) => {
+      this.#assertWritable("append a batch");
+      return this.#appendBatch(items, options, fence);
+    },
+    appendDraft: (fence, draft, failIf) => this.appendDraft(draft, failIf, fence),
+    appendDrafts: (fence, drafts, count, failIf) => this.appendDrafts(drafts, count, failIf, fence),
+    end: (fence, isCommit) => {
+      const action = isCommit ? "commit" : "cancel";
+      this.#assertWritable(`${action} a fence`);
+      this.#assertFence(fence, action);
+      this.#endFence(fence, isCommit);
+    },
+  };
+
+  #endFence({ token, stagedCount: events }: Fence, isCommit: boolean): void {
+    // What is durable before it is visible can never be seen and then lost.
+    const kind = isCommit ? EventKind.SYSTEM_FENCE_COMMIT : EventKind.SYSTEM_FENCE_CANCEL;
+    this.#record(kind, { token, events }, isCommit ? DURABLE : NO_OPTIONS);
+    this.#fence = undefined;
+  }
+
+  /** Appends an event of the store's own. */
+  #record(kind: EventKind, payload: unknown, options: AppendOptions = NO_OPTIONS): void {
+    this.#append(LIFECYCLE_COORDINATE, kind, payload, options, true, this.#fence);
+  }
+
+  /** Throws when a fence is open. One that was cancelled and could not be ended is ended now. */
+  #assertUnfenced(action: string): void {
+    const fence = this.#fence;
+    if (fence === undefined) return;
+    if (fence.state === "open") throw new FenceActiveError(action);
+    this.#endFence(fence, false);
+  }
+
+  /** Throws when the open fence, if any, is not the one that the caller's code began with. */
+  #assertFence(fence: Fence | undefined, action: string): void {
+    if (this.#fence === fence) return;
+    throw fence === undefined ? new FenceActiveError(action) : new FenceNotActiveError(action);
+  }
+
   /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
   #abandon(): void {
     this.closed = true;
+    this.#watermarks.close();
+    this.holders.dismiss();
     try {
       this.#writer.release();
       this.source.log.close();
     } finally {
       this.#lock.release();
+      // Whoever waits for more finds that there will be no more.
+      this.visibility.wake();
     }
   }
 
-  #assertWritable(action: string): void {
+  #assertOpen(action: string): void {
     if (this.closed) throw new StoreClosedError(action);
+  }
+
+  #assertWritable(action: string): void {
+    this.#assertOpen(action);
     this.#writer.assertAlive(action);
   }
 
@@ -640,8 +901,10 @@ export class Store extends JournalReader {
    *
    * @internal
    */
-  appendDraft(draft: AppendDraft, failIf: AppendOptions["failIf"]): Receipt {
+  appendDraft(draft: AppendDraft, failIf: AppendOptions["failIf"], fence?: Fence): Receipt {
     this.#assertWritable("append");
+    if (fence === undefined) this.#assertUnfenced("append");
+    this.#assertFence(fence, "append");
     const conditions = compileConditions(failIf);
     this.#assertSize(draft);
     if (draft.keyed) {
@@ -661,8 +924,11 @@ export class Store extends JournalReader {
     drafts: readonly AppendDraft[],
     count: number,
     failIf: AppendOptions["failIf"],
+    fence?: Fence,
   ): Receipt[] {
     this.#assertWritable("append a batch");
+    if (fence === undefined) this.#assertUnfenced("append a batch");
+    this.#assertFence(fence, "append a batch");
     const conditions = compileConditions(failIf);
     this.#assertBatchCount(count);
     for (let i = 0; i < count; i++) {
@@ -724,6 +990,7 @@ export class Store extends JournalReader {
     payload: unknown,
     options: AppendOptions,
     internal: boolean,
+    fence?: Fence,
   ): Receipt {
     const conditions = compileConditions(options.failIf);
     if (options !== NO_OPTIONS) assertKnownKeys("append", options, APPEND_OPTIONS);
@@ -732,6 +999,7 @@ export class Store extends JournalReader {
     prepareDraft(draft, this.#registry, coordinate, kind, payload, options, internal);
     // The caller's code has run, and may have closed the store or met a failing disk.
     this.#assertWritable("append");
+    this.#assertFence(fence, "append");
     // The store has to be able to say that it opened, whatever limit the caller has set.
     if (!internal || kind === EventKind.SYSTEM_DENIAL) this.#assertSize(draft);
     if (draft.keyed) {
@@ -769,8 +1037,7 @@ export class Store extends JournalReader {
     index.add(buffer, start + FRAME_HEADER_SIZE, offset, draft.eventHash);
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
-    if (!writer.unsynced) this.#durableRows = index.count;
-    this.visibility.raise();
+    this.#published(draft, Math.floor(timestampUs / 1000));
     return this.#receiptFor(draft, start, offset, end - start);
   }
 
@@ -868,9 +1135,35 @@ export class Store extends JournalReader {
     }
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
-    if (!writer.unsynced) this.#durableRows = index.count;
-    this.visibility.raise();
+    this.#publishedGroup(drafts, count, Math.floor(timestampUs / 1000));
     return receipts;
+  }
+
+  /** Moves the watermarks for an event that the index has learned of, and wakes who waits for it. */
+  #published({ lane, globalSequence, kind }: AppendDraft, wallMs: number): void {
+    const watermarks = this.#watermarks;
+    if (this.#fence === undefined) {
+      watermarks.append(lane, wallMs, globalSequence);
+      this.visibility.raise();
+    } else if (kind === EventKind.SYSTEM_FENCE_COMMIT || kind === EventKind.SYSTEM_FENCE_CANCEL) {
+      watermarks.endFence(kind === EventKind.SYSTEM_FENCE_COMMIT, lane, wallMs, globalSequence);
+      this.visibility.raise();
+    } else {
+      watermarks.stage(lane, wallMs, globalSequence);
+    }
+    if (!this.#writer.unsynced) this.#markDurable();
+  }
+
+  /** As {@linkcode Store.#published}, for a group. */
+  #publishedGroup(drafts: readonly AppendDraft[], count: number, wallMs: number): void {
+    const first = drafts[0].globalSequence;
+    if (this.#fence === undefined) {
+      this.#watermarks.appendGroup(drafts, count, wallMs, first);
+      this.visibility.raise();
+    } else {
+      this.#watermarks.stageGroup(drafts, count, wallMs, first);
+    }
+    if (!this.#writer.unsynced) this.#markDurable();
   }
 
   /** The chain of a draft, or -1 when this is its first event. Checks names the journal does not know. */
@@ -1008,9 +1301,11 @@ export class Store extends JournalReader {
     if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
   }
 
+  /** Everything in the index has been synced. */
   #markDurable(): void {
     this.#unsyncedEvents = 0;
     this.#durableRows = this.source.index.count;
+    this.#watermarks.synced();
   }
 
   /** Throws when an event exists that the append must not follow. */
@@ -1021,6 +1316,7 @@ export class Store extends JournalReader {
     for (const { region, after } of conditions) {
       const start = Math.max(index.firstRow, after === undefined ? 0 : after + 1 - firstSequence);
       let count = 0;
+      // What is staged behind the same fence counts, and what was cancelled never does.
       const range = { start, end: index.count, includeRetired: true };
       for (const row of rowsOf(index, region, range)) {
         rows.add(row);
@@ -1051,6 +1347,7 @@ export class Store extends JournalReader {
 }
 
 const NO_OPTIONS: AppendOptions = Object.freeze({});
+const DURABLE: AppendOptions = Object.freeze({ durability: "durable" });
 /** What a batch may say as a whole. */
 export const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
 /** What an item of a batch may say. `expectedClock` is known, to be refused with a reason. */

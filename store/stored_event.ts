@@ -417,7 +417,9 @@ export class StoredEvent {
   get bodyBytes(): Uint8Array {
     if (this.#body === undefined) {
       const source = this.#source!;
-      this.#body = source.log.copyOfLocated(this.#locate(source));
+      // Locating may begin the source anew, so its log is looked up afterwards.
+      const body = this.#locate(source);
+      this.#body = source.log.copyOfLocated(body);
     }
     return this.#body;
   }

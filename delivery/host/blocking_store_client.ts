@@ -24,6 +24,10 @@ import type { Receipt, ReceiptVerification } from "../../store/receipt.ts";
 import { Region, type RegionLike } from "../../store/region.ts";
 import type { BatchItem, BatchOptions } from "../../store/store.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
+import type { FrontierView, WatermarkKind } from "../../store/watermarks/frontier_view.ts";
+import type { HlcPoint } from "../../store/watermarks/hlc_point.ts";
+import { SharedFrontier } from "../../store/watermarks/shared_frontier.ts";
+import type { WaitOptions } from "../../store/watermarks/wait.ts";
 import { decodeError } from "./error_codec.ts";
 import { GrowingBytes } from "./growing_bytes.ts";
 import { HostError } from "./host_error.ts";
@@ -90,12 +94,14 @@ export class BlockingStoreClient {
   readonly dir: string;
   readonly #line: BlockingLine;
   readonly #writer: RequestWriter;
+  readonly #frontier: SharedFrontier;
   readonly #out = new GrowingBytes();
 
   /** Made by {@linkcode BlockingStoreClient.connect}. */
   private constructor(line: BlockingLine, welcome: WelcomeMessage) {
     this.#line = line;
     this.#writer = new RequestWriter(welcome.limits);
+    this.#frontier = new SharedFrontier(welcome.frontier);
     this.storeId = welcome.storeId;
     this.dir = welcome.dir;
   }
@@ -142,7 +148,7 @@ export class BlockingStoreClient {
     const start = this.#out.size;
     const id = this.#line.newId();
     const definition = kind as EventKind | EventDefinition;
-    this.#writer.append(this.#out, id, coordinate, definition, payload, options);
+    this.#writer.append(this.#out, id, coordinate, definition, payload, options, undefined);
     return this.#send(id, start)[0];
   }
 
@@ -157,7 +163,13 @@ export class BlockingStoreClient {
   ): Receipt[] {
     if (items.length === 0) return [];
     const id = this.#line.newId();
-    const size = this.#writer.batch(this.#out, id, items as readonly BatchItem[], options);
+    const size = this.#writer.batch(
+      this.#out,
+      id,
+      items as readonly BatchItem[],
+      options,
+      undefined,
+    );
     return this.#send(id, this.#out.size - size);
   }
 
@@ -236,6 +248,20 @@ export class BlockingStoreClient {
   /** As `Store.verifyReceipt`. */
   verifyReceipt(receipt: Receipt): ReceiptVerification {
     return this.#ask(askVerifyReceipt(receipt));
+  }
+
+  /** As `Store.frontier`: the watermarks, read from shared memory without a message. */
+  frontier(): FrontierView {
+    return this.#frontier.view();
+  }
+
+  /**
+   * Blocks until a watermark has come to a sequence, watching shared memory.
+   *
+   * @throws as `SharedFrontier.blockUntil`.
+   */
+  waitFor(kind: WatermarkKind, target: number | HlcPoint, options: WaitOptions): void {
+    this.#frontier.blockUntil(kind, target, options);
   }
 
   /** Ends this client. The store stays open. A second call does nothing. */

@@ -12,6 +12,8 @@ import { Receipt, type ReceiptClaim } from "../../store/receipt.ts";
 import type { RegionFilters } from "../../store/region.ts";
 import type { Store } from "../../store/store.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
+import type { WatermarkKind } from "../../store/watermarks/frontier_view.ts";
+import type { WaitOptions } from "../../store/watermarks/wait.ts";
 import { encodeError } from "./error_codec.ts";
 import { HostError } from "./host_error.ts";
 import { type AncestorPage, packEvents, type Page, PAGE_COUNT_MAX } from "./questions.ts";
@@ -22,7 +24,10 @@ export interface CallTarget {
   readonly mayShutdown: boolean;
   sync(): void;
   shutdown(): void;
-  atEnd(action: () => void): () => void;
+  beginFence(): number;
+  endFence(token: number, isCommit: boolean): void;
+  /** Aborts when the client is gone. */
+  readonly endSignal: AbortSignal;
 }
 
 // deno-lint-ignore no-explicit-any
@@ -78,6 +83,12 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   },
   stats: ({ store }) => store.stats(),
   verifyReceipt: ({ store }, claim: ReceiptClaim) => store.verifyReceipt(Receipt.fromClaim(claim)),
+  beginFence: (target) => target.beginFence(),
+  endFence: (target, token: number, isCommit: boolean) => target.endFence(token, isCommit === true),
+  waitFor: (target, kind: WatermarkKind, sequence: number, options: WaitOptions) => {
+    const { timeoutMs, lane } = options;
+    return target.store.waitFor(kind, sequence, { timeoutMs, lane, signal: target.endSignal });
+  },
   shutdown(target) {
     if (!target.mayShutdown) {
       throw new HostError("close the store", "notAllowed", "this client may not do that");

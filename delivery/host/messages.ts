@@ -35,6 +35,8 @@ export const PROTOCOL_VERSION = 1;
 export interface HelloMessage {
   readonly type: "hello";
   readonly version: number;
+  /** Held for as long as the realm of the client lives. One that blocks cannot hold any. */
+  readonly lifeline?: string;
   /** Rung after each answer: of a client that blocks. */
   readonly bell?: SharedArrayBuffer;
 }
@@ -48,8 +50,10 @@ export interface WelcomeMessage {
   /** Requests and bytes a client may have on their way at a time. */
   readonly inFlightMax: { readonly requests: number; readonly bytes: number };
   readonly limits: AppendLimits;
-  /** The watermarks in shared memory, once there are some. */
-  readonly frontier?: SharedArrayBuffer;
+  /** Held for as long as the realm of the store lives. */
+  readonly lifeline: string;
+  /** The watermarks, in shared memory. */
+  readonly frontier: SharedArrayBuffer;
 }
 
 /** What an append may take. */
@@ -88,21 +92,14 @@ export type HostNotice =
 /** What an append says beyond its drafts. */
 export interface MoreOptions {
   readonly failIf?: readonly PlainCondition[];
-  readonly gate?: GateOptions;
+  /** The fence it goes through, by its token. */
+  readonly fence?: number;
 }
 
 /** A condition that can be sent. */
 export interface PlainCondition {
   readonly region: RegionFilters;
   readonly after?: number;
-}
-
-/** Which watermark has to reach an append before it is answered, and how long that may take. */
-export interface GateOptions {
-  /** The watermark. */
-  readonly watermark: string;
-  /** At most so long, in milliseconds. */
-  readonly timeoutMs: number;
 }
 
 const HEADER_SIZE = 12;

@@ -47,7 +47,11 @@ export class RequestWriter {
     this.#limits = limits;
   }
 
-  /** Writes an append behind what is in `out`, and returns its size. Nothing is written when it throws. */
+  /**
+   * Writes an append behind what is in `out`, and returns its size. Nothing is written when it throws.
+   *
+   * @param fence the token of the fence it goes through.
+   */
   append(
     out: GrowingBytes,
     id: number,
@@ -55,13 +59,14 @@ export class RequestWriter {
     kind: EventKind | EventDefinition,
     payload: unknown,
     options: AppendOptions,
+    fence: number | undefined,
   ): number {
     let more: MoreOptions | undefined;
     let durable = false;
-    if (options !== NO_OPTIONS) {
+    if (options !== NO_OPTIONS || fence !== undefined) {
       assertKnownKeys("append", options, APPEND_OPTIONS);
       durable = isDurable(options.durability);
-      more = moreOf(options);
+      more = moreOf(options, fence);
     }
     const draft = this.#draft;
     prepareDraft(draft, this.#registry, coordinate, kind, payload, options);
@@ -79,6 +84,7 @@ export class RequestWriter {
     id: number,
     items: readonly BatchItem[],
     options: BatchOptions,
+    fence: number | undefined,
   ): number {
     const { batchMaxSize, batchMaxBytes, singleAppendMaxBytes } = this.#limits;
     if (items.length > batchMaxSize) {
@@ -94,7 +100,7 @@ export class RequestWriter {
     }
     assertKnownKeys("append a batch", options, BATCH_OPTIONS);
     const durable = isDurable(options.durability);
-    const more = moreOf(options);
+    const more = moreOf(options, fence);
     const draft = new AppendDraft();
     // A schema or getter of an item may append something itself, and that goes first.
     const own = new GrowingBytes();
@@ -120,9 +126,12 @@ export class RequestWriter {
 /** The options of an append without any. */
 export const NO_OPTIONS: AppendOptions = Object.freeze({});
 
-function moreOf({ failIf }: AppendOptions): MoreOptions | undefined {
-  if (failIf === undefined) return undefined;
-  return { failIf: plainConditions(compileConditions(failIf)) };
+function moreOf(
+  { failIf }: Pick<AppendOptions, "failIf">,
+  fence: number | undefined,
+): MoreOptions | undefined {
+  if (failIf === undefined) return fence === undefined ? undefined : { fence };
+  return { failIf: plainConditions(compileConditions(failIf)), fence };
 }
 
 function assertSize(actual: number, what: "an event" | "a batch", limit: number): void {

@@ -19,6 +19,7 @@ import {
   type WorkerFailure,
   type WorkerLike,
 } from "../../platform/realm.ts";
+import { watchLifeline } from "../../platform/lifeline.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { Cancel, Scheduler } from "../../platform/scheduler.ts";
 import type { AppendOptions } from "../../store/append.ts";
@@ -29,10 +30,16 @@ import type { EventDefinition } from "../../store/event_definition.ts";
 import type { EventKind } from "../../store/event_kind.ts";
 import { type EventId, type OperationKey, parseId } from "../../store/ids.ts";
 import type { AncestorWalk, EventsOptions, StoreStats } from "../../store/journal_reader.ts";
-import type { Receipt, ReceiptVerification } from "../../store/receipt.ts";
+import { Receipt, type ReceiptVerification } from "../../store/receipt.ts";
 import { Region, type RegionLike } from "../../store/region.ts";
 import type { BatchItem, BatchOptions } from "../../store/store.ts";
+import type { DurabilityGate } from "../../store/store.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
+import type { FrontierView, WatermarkKind } from "../../store/watermarks/frontier_view.ts";
+import type { HlcPoint } from "../../store/watermarks/hlc_point.ts";
+import { LaneNotSharedError, SharedFrontier } from "../../store/watermarks/shared_frontier.ts";
+import type { WaitOptions } from "../../store/watermarks/wait.ts";
+import { ClientFence } from "./client_fence.ts";
 import { decodeError } from "./error_codec.ts";
 import { GrowingBytes } from "./growing_bytes.ts";
 import { HostError, type HostFailure } from "./host_error.ts";
@@ -64,6 +71,7 @@ import {
   unpackEvents,
   type WalkTarget,
 } from "./questions.ts";
+import { realmLifeline } from "./realm_lifeline.ts";
 import { NO_OPTIONS, RequestWriter } from "./request_writer.ts";
 import type { WorkerNotice } from "./serve_store.ts";
 
@@ -87,6 +95,18 @@ export interface ClientOptions {
   /** Timers. Default: those of the runtime. */
   readonly scheduler?: Scheduler;
 }
+
+/** What may be said beside the options of an append. */
+export interface GateOption {
+  /**
+   * Answers only when a watermark covers the append, or the last one of a batch. It never causes a sync.
+   * When it fails, the events are in the journal all the same.
+   */
+  readonly gate?: DurabilityGate;
+}
+
+/** Options of an append through a client. */
+export type ClientAppendOptions = AppendOptions & GateOption;
 
 const CLIENT_OPTIONS: ReadonlySet<string> = new Set([
   "connectTimeoutMs",
@@ -182,6 +202,9 @@ export class StoreClient {
   #heard = false;
   #isAsked = false;
   #cancelWatch: Cancel | undefined;
+  readonly #frontier: SharedFrontier;
+  readonly #ended = new AbortController();
+  readonly #cancelLifeline: Cancel;
 
   /** Made by {@linkcode StoreClient.connect}. */
   private constructor(
@@ -197,6 +220,11 @@ export class StoreClient {
     this.#bytesMax = Math.min(options.bytesMax, welcome.inFlightMax.bytes);
     this.#writer = new RequestWriter(welcome.limits);
     this.#onClose = onClose;
+    this.#frontier = new SharedFrontier(welcome.frontier);
+    this.#cancelLifeline = watchLifeline(
+      welcome.lifeline,
+      () => this.#fail(diedError("the realm of the store has ended")),
+    );
     this.storeId = welcome.storeId;
     this.dir = welcome.dir;
     this.#storeIdBytes = parseId(welcome.storeId);
@@ -293,13 +321,14 @@ export class StoreClient {
   }
 
   /** Says hello through a port, and waits for the answer. */
-  static #meet(
+  static async #meet(
     port: MessagePort,
     options: ResolvedClientOptions,
     onClose: (reason: HostFailure) => void = () => {},
   ): Promise<StoreClient> {
+    const lifeline = await realmLifeline();
     const wire = wireOfPort(port);
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       let client: StoreClient | undefined;
       const refuse = (error: unknown) => {
         expire();
@@ -324,7 +353,7 @@ export class StoreClient {
         if (client !== undefined) client.#fail(diedError("the realm of the store has ended"));
         else refuse(diedError("the realm of the store has ended"));
       });
-      wire.post({ type: "hello", version: PROTOCOL_VERSION } satisfies HelloMessage);
+      wire.post({ type: "hello", version: PROTOCOL_VERSION, lifeline } satisfies HelloMessage);
     });
   }
 
@@ -341,18 +370,14 @@ export class StoreClient {
     coordinate: CoordinateLike,
     kind: EventKind | EventDefinition<Input, unknown>,
     payload: NoInfer<Input>,
-    options: AppendOptions = NO_OPTIONS,
+    options: ClientAppendOptions = NO_OPTIONS,
   ): Promise<Receipt> {
-    try {
-      this.#assertOpen("append");
-      const start = this.#out.size;
-      const id = this.#newId();
-      const definition = kind as EventKind | EventDefinition;
-      this.#writer.append(this.#out, id, coordinate, definition, payload, options);
-      return this.#sendWritten(id, start, false);
-    } catch (error) {
-      return Promise.reject(error);
+    const plainKind = kind as EventKind | EventDefinition;
+    if (options.gate === undefined) {
+      return this.#append(coordinate, plainKind, payload, options, undefined);
     }
+    const { gate, ...rest } = options;
+    return this.#gated(this.#append(coordinate, plainKind, payload, rest, undefined), gate);
   }
 
   /**
@@ -363,17 +388,81 @@ export class StoreClient {
    */
   appendBatch<const Inputs extends readonly unknown[]>(
     items: { readonly [Index in keyof Inputs]: BatchItem<Inputs[Index]> },
-    options: BatchOptions = NO_OPTIONS,
+    options: BatchOptions & GateOption = NO_OPTIONS,
   ): Promise<Receipt[]> {
+    const plainItems = items as readonly BatchItem[];
+    const { gate, ...rest } = options;
+    const receipts = this.#appendBatch(plainItems, rest, undefined);
+    return gate === undefined ? receipts : this.#gated(receipts, gate);
+  }
+
+  /**
+   * As `Store.beginFence`: what is appended through it becomes visible at once, or never. While it is open
+   * nobody else can append. The host cancels it when this client is closed, or its realm ends.
+   *
+   * @throws {FenceActiveError} when a fence is open, of this client or of another one.
+   * @throws {HostError} when the host is gone or cannot be reached.
+   */
+  async beginFence(): Promise<ClientFence> {
+    const token = await this.#call({ name: "beginFence", args: [] }) as number;
+    return new ClientFence({
+      append: (token, coordinate, kind, payload, options) =>
+        this.#append(coordinate, kind, payload, options, token),
+      appendBatch: (token, items, options) => this.#appendBatch(items, options, token),
+      end: async (token, isCommit) => {
+        await this.#call({ name: "endFence", args: [token, isCommit] });
+      },
+    }, token);
+  }
+
+  /**
+   * As `Store.frontier`: the watermarks, read from shared memory without a message.
+   *
+   * @throws as `SharedFrontier.view`.
+   */
+  frontier(): FrontierView {
+    return this.#frontier.view();
+  }
+
+  /**
+   * As `Store.waitFor`: watches shared memory, and asks the host only about a lane that is not in it.
+   *
+   * @throws {HostError} when the host ends meanwhile.
+   * @throws as `Store.waitFor`.
+   */
+  async waitFor(
+    kind: WatermarkKind,
+    target: number | HlcPoint,
+    options: WaitOptions,
+  ): Promise<void> {
+    this.#assertOpen(`wait for "${kind}"`);
+    const { signal } = options;
+    const ended = this.#ended.signal;
+    const either = signal === undefined ? ended : AbortSignal.any([signal, ended]);
     try {
-      this.#assertOpen("append a batch");
-      if (items.length === 0) return Promise.resolve([]);
-      const id = this.#newId();
-      const size = this.#writer.batch(this.#out, id, items as readonly BatchItem[], options);
-      return this.#sendWritten(id, this.#out.size - size, true);
+      await this.#frontier.waitFor(kind, target, { ...options, signal: either });
     } catch (error) {
-      return Promise.reject(error);
+      if (!(error instanceof LaneNotSharedError)) throw error;
+      const { timeoutMs, lane } = options;
+      const sequence = typeof target === "number" ? target : target.globalSequence;
+      const asked = this.#call({ name: "waitFor", args: [kind, sequence, { timeoutMs, lane }] });
+      await abortable(asked, signal);
     }
+  }
+
+  /** As {@linkcode waitFor}: it survives a power cut. */
+  waitForDurable(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.waitFor("durable", target, options);
+  }
+
+  /** As {@linkcode waitFor}: readers may see it. */
+  waitForVisible(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.waitFor("visible", target, options);
+  }
+
+  /** As {@linkcode waitFor}: every registered projection has taken it in. */
+  waitForApplied(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.waitFor("applied", target, options);
   }
 
   /** As `Store.sync`. */
@@ -560,6 +649,50 @@ export class StoreClient {
     return this.#expect(id, 0, false);
   }
 
+  #append(
+    coordinate: CoordinateLike,
+    kind: EventKind | EventDefinition,
+    payload: unknown,
+    options: AppendOptions,
+    fence: number | undefined,
+  ): Promise<Receipt> {
+    try {
+      this.#assertOpen("append");
+      const id = this.#newId();
+      const size = this.#writer.append(this.#out, id, coordinate, kind, payload, options, fence);
+      return this.#sendWritten(id, this.#out.size - size, false);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #appendBatch(
+    items: readonly BatchItem[],
+    options: BatchOptions,
+    fence: number | undefined,
+  ): Promise<Receipt[]> {
+    try {
+      this.#assertOpen("append a batch");
+      if (items.length === 0) return Promise.resolve([]);
+      const id = this.#newId();
+      const size = this.#writer.batch(this.#out, id, items, options, fence);
+      return this.#sendWritten(id, this.#out.size - size, true);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #gated<T extends Receipt | Receipt[]>(
+    answer: Promise<T>,
+    gate: DurabilityGate,
+  ): Promise<T> {
+    const receipts = await answer;
+    const { watermark, ...options } = gate;
+    const last = receipts instanceof Receipt ? receipts : receipts.at(-1);
+    if (last !== undefined) await this.waitFor(watermark, last.globalSequence, options);
+    return receipts;
+  }
+
   /** Sends the request that has been written from `start` on, now or when there is room for it. */
   #sendWritten(id: number, start: number, isBatch: boolean): Promise<never> {
     const out = this.#out;
@@ -727,6 +860,8 @@ export class StoreClient {
   #fail(error: HostError): void {
     if (this.#end !== undefined) return;
     this.#end = error;
+    this.#ended.abort(error);
+    this.#cancelLifeline();
     this.#cancelWatch?.();
     this.#wire.close();
     this.#onClose(error.reason);
@@ -813,4 +948,15 @@ function closedError(action: string): HostError {
 function silentError(timeoutMs: number): HostError {
   const detail = `no store has answered within ${timeoutMs} ms: does the worker call serveStore()?`;
   return new HostError("connect", "timeout", detail);
+}
+
+/** Gives up on a promise when a signal aborts. */
+function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) return abort();
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }

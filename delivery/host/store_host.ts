@@ -20,12 +20,15 @@
  */
 
 import { newChannel, type Wire, wireOfPort } from "../../platform/realm.ts";
+import { watchLifeline } from "../../platform/lifeline.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { Scheduler } from "../../platform/scheduler.ts";
 import { type SharedWords, wakeWord } from "../../platform/shared_words.ts";
 import { AppendDraft } from "../../store/append.ts";
 import { assertKnownKeys, assertUint } from "../../store/assert.ts";
 import { BatchError, type StoreError } from "../../store/errors.ts";
+import { type Fence, FenceNotActiveError } from "../../store/fence.ts";
+import { StoreInUseError } from "../../store/holders.ts";
 import type { Receipt } from "../../store/receipt.ts";
 import type { Store } from "../../store/store.ts";
 import { decodeDraft, draftEnd, MalformedMessage } from "./draft_codec.ts";
@@ -45,6 +48,8 @@ import {
   writeOneReceipt,
   writeReceipts,
 } from "./messages.ts";
+
+import { realmLifeline } from "./realm_lifeline.ts";
 
 /** How a store serves its clients. */
 export interface ServeOptions {
@@ -147,27 +152,31 @@ export class StoreHost {
   }
 
   /**
-   * Closes the store, and tells all clients. Appends that wait are made durable and answered first. A
-   * second call does nothing.
+   * Closes the store, and tells all clients. Appends that wait are made durable and answered first, and
+   * fences of clients that are open are cancelled. A second call does nothing.
    *
-   * @throws as `Store.close`; the clients are told all the same, and the lock is released.
+   * @throws {StoreInUseError} when somebody in this realm follows the store. Nothing was closed, and
+   * fences of clients are cancelled all the same.
+   * @throws {WriterCrashedError} when a sync fails or has failed. The clients are told all the same, and the
+   * lock is released.
    */
   close(): void {
     if (this.#closed) return;
-    this.#closed = true;
-    hostCount--;
     let failure: unknown;
     try {
+      for (const session of this.#sessions) session.cancelFences();
       this.commit();
       this.store.close();
     } catch (error) {
+      if (error instanceof StoreInUseError) throw error;
       failure = error;
-      throw error;
-    } finally {
-      const end = closedError("go on", failure);
-      for (const session of [...this.#sessions]) session.end(end);
-      this.#onClose();
     }
+    this.#closed = true;
+    hostCount--;
+    const end = closedError("go on", failure);
+    for (const session of [...this.#sessions]) session.end(end);
+    this.#onClose();
+    if (failure !== undefined) throw failure;
   }
 
   /**
@@ -244,6 +253,8 @@ export class Session implements CallTarget {
   readonly #port: MessagePort;
   readonly #wire: Wire;
   readonly #ends = new Set<() => void>();
+  #endController: AbortController | undefined;
+  readonly #fences = new Map<number, { readonly fence: Fence; readonly callOff: () => void }>();
   #state: "new" | "open" | "ended" = "new";
   #bell: SharedWords | undefined;
   /** Answers that have not been sent. */
@@ -271,6 +282,15 @@ export class Session implements CallTarget {
     return this.#host.store;
   }
 
+  /** Aborts when the client is gone: nobody waits any more for what it waits for. */
+  get endSignal(): AbortSignal {
+    if (this.#endController === undefined) {
+      const controller = this.#endController = new AbortController();
+      this.atEnd(() => controller.abort());
+    }
+    return this.#endController.signal;
+  }
+
   /** How many appends wait for a sync. */
   get waitingCount(): number {
     return this.#held.length / 3;
@@ -278,8 +298,6 @@ export class Session implements CallTarget {
 
   /**
    * Has something done when the client is gone, whichever way it goes. Returns what calls that off.
-   *
-   * A fence that a client has begun is cancelled through this.
    */
   atEnd(action: () => void): () => void {
     this.#ends.add(action);
@@ -290,6 +308,48 @@ export class Session implements CallTarget {
   sync(): void {
     this.#host.commit();
     this.store.sync();
+  }
+
+  /**
+   * Begins a fence, which is cancelled when the client goes and it is still open. Returns its token.
+   *
+   * @throws as `Store.beginFence`.
+   */
+  beginFence(): number {
+    const fence = this.store.beginFence();
+    const callOff = this.atEnd(() => fence[Symbol.dispose]());
+    this.#fences.set(fence.token, { fence, callOff });
+    return fence.token;
+  }
+
+  /** A fence of this client that has not ended. */
+  fenceOf(token: number): Fence {
+    const found = this.#fences.get(token);
+    if (found === undefined) throw new FenceNotActiveError("use");
+    return found.fence;
+  }
+
+  /** Commits a fence, or cancels it. One that could not be committed is still open. */
+  endFence(token: number, isCommit: boolean): void {
+    const fence = this.fenceOf(token);
+    try {
+      if (isCommit) fence.commit();
+      else fence.cancel();
+    } finally {
+      if (fence.state !== "open") {
+        this.#fences.get(token)?.callOff();
+        this.#fences.delete(token);
+      }
+    }
+  }
+
+  /** Cancels the fences that this client has left open. */
+  cancelFences(): void {
+    for (const { fence, callOff } of this.#fences.values()) {
+      callOff();
+      fence[Symbol.dispose]();
+    }
+    this.#fences.clear();
   }
 
   /** Closes the host. */
@@ -339,7 +399,15 @@ export class Session implements CallTarget {
       return this.end(new HostError("serve this client", "version", detail));
     }
     if (hello.bell !== undefined) this.#bell = bellOf(hello.bell);
+    if (typeof hello.lifeline === "string") {
+      this.atEnd(watchLifeline(hello.lifeline, () => this.end(undefined)));
+    }
     this.#state = "open";
+    void realmLifeline().then((lifeline) => this.#greet(lifeline));
+  }
+
+  #greet(lifeline: string): void {
+    if (this.#state === "ended") return;
     const { store } = this;
     const welcome: WelcomeMessage = {
       type: "welcome",
@@ -348,6 +416,8 @@ export class Session implements CallTarget {
       dir: store.dir,
       inFlightMax: { requests: this.#limits.clientRequestsMax, bytes: this.#limits.clientBytesMax },
       limits: store.appendLimits,
+      lifeline,
+      frontier: store.frontierMemory,
     };
     this.#post(welcome);
   }
@@ -366,15 +436,18 @@ export class Session implements CallTarget {
 
   /** Does an append and writes its answer, for now or for later. */
   #execute(request: RequestReader): void {
-    const { id, size } = request;
+    const { id, size, more } = request;
     const { store } = this;
     let waits = request.durable;
     // What comes before the first append that waits need not wait.
     if (waits && this.#held.length === 0) this.#flush();
     const start = this.#out.size;
     try {
-      if (request.isBatch) writeReceipts(this.#out, id, appendBatch(store, request));
-      else writeOneReceipt(this.#out, id, append(store, request));
+      const target = more?.fence === undefined ? store : this.fenceOf(more.fence);
+      if (request.isBatch) {
+        assertBatchCount(request.count, store);
+        writeReceipts(this.#out, id, appendBatch(target, request));
+      } else writeOneReceipt(this.#out, id, append(target, request));
       waits ||= store.syncIsDue;
     } catch (error) {
       if (error instanceof MalformedMessage) throw error;
@@ -486,20 +559,30 @@ export class Session implements CallTarget {
 const draft = new AppendDraft();
 const batchDrafts: AppendDraft[] = [];
 
-function append(store: Store, { bytes, drafts, more }: RequestReader): Receipt {
+/** What drafts are appended to: the store, or a fence of it. */
+type DraftTarget = Pick<Fence, "appendDraft" | "appendDrafts">;
+
+function append(target: DraftTarget, { bytes, drafts, more }: RequestReader): Receipt {
   decodeDraft(bytes, drafts, draft);
   if (draft.causationItem !== undefined) {
     throw new MalformedMessage("an append that is alone names another item");
   }
   try {
-    return store.appendDraft(draft, more?.failIf);
+    return target.appendDraft(draft, more?.failIf);
   } finally {
     draft.release();
   }
 }
 
-function appendBatch(store: Store, { bytes, drafts, count, more }: RequestReader): Receipt[] {
+/** A client of ours would not send it, and here it would take memory that stays. */
+function assertBatchCount(count: number, store: Store): void {
   if (count > store.appendLimits.batchMaxSize) throw new MalformedMessage("a batch is too large");
+}
+
+function appendBatch(
+  target: DraftTarget,
+  { bytes, drafts, count, more }: RequestReader,
+): Receipt[] {
   while (batchDrafts.length < count) batchDrafts.push(new AppendDraft());
   let at = drafts;
   try {
@@ -515,7 +598,7 @@ function appendBatch(store: Store, { bytes, drafts, count, more }: RequestReader
       }
       at = draftEnd(bytes, at, bytes.byteLength);
     }
-    return store.appendDrafts(batchDrafts, count, more?.failIf);
+    return target.appendDrafts(batchDrafts, count, more?.failIf);
   } finally {
     for (let i = 0; i < count; i++) batchDrafts[i].release();
   }

@@ -19,6 +19,15 @@ const BLOCK_ROWS = 4;
 const CAPACITY_MIN = 4;
 const CAPACITY_MAX = 512;
 
+/** A place in a list; see {@linkcode PostingLists.seek}. */
+export interface PostingPlace {
+  readonly list: number;
+  /** Offset of the block, or 0 in front of a list that had no rows. */
+  block: number;
+  /** Index of the row in the block. */
+  at: number;
+}
+
 /** Many ascending lists of rows, numbered by the caller. */
 export class PostingLists {
   /** Offset 0 is never a block, so that 0 can mean none. */
@@ -78,6 +87,34 @@ export class PostingLists {
       }
       block = arena[block + (reverse ? BLOCK_PREVIOUS : BLOCK_NEXT)];
     }
+  }
+
+  /**
+   * Moves a place to the first row of its list from `start` on. It stays valid while lists grow: blocks
+   * never move, so whoever follows a list goes on where they were.
+   */
+  seek(place: PostingPlace, start: number): void {
+    place.block = 0;
+    place.at = 0;
+    if (this.count(place.list) === 0) return;
+    place.block = this.#blockAt(place.list, start);
+    for (let row = this.peek(place); row !== -1 && row < start; row = this.peek(place)) place.at++;
+  }
+
+  /** The row at a place, or -1 when its list has no more so far. */
+  peek(place: PostingPlace): number {
+    const arena = this.#arena;
+    if (place.block === 0) {
+      if (this.count(place.list) === 0) return -1;
+      place.block = this.#heads[place.list];
+    }
+    if (place.at === arena[place.block + BLOCK_COUNT]) {
+      const next = arena[place.block + BLOCK_NEXT];
+      if (next === 0) return -1;
+      place.block = next;
+      place.at = 0;
+    }
+    return arena[place.block + BLOCK_ROWS + place.at];
   }
 
   /** Adds the lists to an image. */

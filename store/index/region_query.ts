@@ -39,9 +39,10 @@ export function* rowsOf(
   region: Region,
   range: RowRange,
 ): IterableIterator<number> {
-  const filter = compile(index, region, range.includeRetired === true);
-  if (filter === undefined) return;
-  const candidates = cheapest(filter.candidates, range, index.count);
+  const compiled = compile(index, region, range.includeRetired === true);
+  if (compiled === undefined) return;
+  const { filter } = compiled;
+  const candidates = cheapest(compiled.candidates, range, index.count);
   if (candidates.type === "none") return;
   if (candidates.type === "all") {
     const { start, end, reverse } = range;
@@ -59,7 +60,7 @@ export function* rowsOf(
 
 interface CompiledRegion {
   readonly candidates: Candidates[];
-  matches(row: number): boolean;
+  readonly filter: RowFilter;
 }
 
 /** Turns names into numbers once; `undefined` when a name nobody uses makes the region empty. */
@@ -69,7 +70,7 @@ function compile(
   includeRetired: boolean,
 ): CompiledRegion | undefined {
   const candidates: Candidates[] = [];
-  const { entityPrefix, scope, fact, clockRange, lane, tags } = region;
+  const { entityPrefix, scope, fact, tags } = region;
   const single = (lists: EventIndex["byEntity"], list: number): Candidates => ({
     type: "lists",
     size: lists.count(list),
@@ -105,14 +106,11 @@ function compile(
     tagNumbers.push(number);
     candidates.push(single(index.byTag, number));
   }
-  let kinds: Set<number> | undefined;
   if (fact !== undefined && fact.type !== "any") {
-    kinds = new Set();
     const lists: number[] = [];
     let size = 0;
     for (const [kind, list] of index.kinds()) {
       if (fact.type === "exact" ? kind === fact.kind : kind >>> 12 === fact.category) {
-        kinds.add(kind);
         lists.push(list);
         size += index.byKind.count(list);
       }
@@ -127,20 +125,69 @@ function compile(
     });
   }
 
-  const matches = (row: number): boolean => {
+  const filter = new RowFilter(index, region, {
+    entities,
+    scope: scopeNumber,
+    tags: tagNumbers,
+    includeRetired,
+  });
+  return { candidates, filter };
+}
+
+/** The numbers of a region's names. */
+export interface RegionNumbers {
+  /** Entities of the region; `undefined` when it does not filter by entity. */
+  readonly entities: { has(entity: number): boolean } | undefined;
+  /** Of no meaning when the region does not filter by scope. */
+  readonly scope: number;
+  readonly tags: readonly number[];
+  /** Whether events that queries leave out are wanted too. */
+  readonly includeRetired: boolean;
+}
+
+/** Every filter of a region, applied to one row at a time. */
+export class RowFilter {
+  readonly #index: EventIndex;
+  readonly #numbers: RegionNumbers;
+  /** The filters, and -1 or a range that holds everything for those that are absent. */
+  readonly #scope: number;
+  readonly #lane: number;
+  readonly #kind: number;
+  readonly #category: number;
+  readonly #clockStart: number;
+  readonly #clockEnd: number;
+
+  /** @param numbers of the names that the region has. */
+  constructor(index: EventIndex, region: Region, numbers: RegionNumbers) {
+    const { fact, clockRange } = region;
+    this.#index = index;
+    this.#numbers = numbers;
+    this.#scope = region.scope === undefined ? -1 : numbers.scope;
+    this.#lane = region.lane ?? -1;
+    this.#kind = fact?.type === "exact" ? fact.kind : -1;
+    this.#category = fact?.type === "category" ? fact.category : -1;
+    this.#clockStart = clockRange?.start ?? 0;
+    this.#clockEnd = clockRange?.end ?? Infinity;
+  }
+
+  /** Whether a row is in the region. */
+  matches(row: number): boolean {
+    const index = this.#index;
+    const { entities, tags, includeRetired } = this.#numbers;
+    if (index.isCancelled(row)) return false;
     if (!includeRetired && index.isRetired(row)) return false;
     const chain = index.chainOf(row);
+    if (this.#scope >= 0 && index.scopeOf(row) !== this.#scope) return false;
+    if (this.#kind >= 0 && index.kindOf(row) !== this.#kind) return false;
+    if (this.#category >= 0 && index.kindOf(row) >>> 12 !== this.#category) return false;
     if (entities !== undefined && !entities.has(index.entityOf(chain))) return false;
-    if (lane !== undefined && index.laneOf(chain) !== lane) return false;
-    if (scope !== undefined && index.scopeOf(row) !== scopeNumber) return false;
-    if (kinds !== undefined && !kinds.has(index.kindOf(row))) return false;
-    if (clockRange !== undefined) {
+    if (this.#lane >= 0 && index.laneOf(chain) !== this.#lane) return false;
+    if (this.#clockEnd !== Infinity) {
       const clock = index.clockOf(row);
-      if (clock < clockRange.start || clock > clockRange.end) return false;
+      if (clock < this.#clockStart || clock > this.#clockEnd) return false;
     }
-    return tagNumbers.length === 0 || index.hasTags(row, tagNumbers);
-  };
-  return { candidates, matches };
+    return tags.length === 0 || index.hasTags(row, tags);
+  }
 }
 
 function cheapest(
@@ -187,7 +234,7 @@ export function findName(names: EventIndex["entities"], name: string): number {
 }
 
 /** No entity, scope or tag is longer. */
-const NAME_SIZE_MAX = 1024;
+export const NAME_SIZE_MAX = 1024;
 const scratch = new Uint8Array(NAME_SIZE_MAX * 3);
 
 /** Several ordered lists of different rows as one. */
