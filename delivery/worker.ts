@@ -14,3 +14,5 @@ export {
 } from "./realm/serve_cursor_worker.ts";
 export type { CursorWorkerAction } from "./handler_unit.ts";
 export type { StoredEvent } from "../store/stored_event.ts";
+export { AlreadyConsumedError, AtLeastOnce, ObservationKey, ObservedOnce } from "./witness.ts";
+export type { CheckpointId } from "./checkpoint_id.ts";

@@ -38,6 +38,7 @@ import { type FramePlaces, NUMBERS_PER_FRAME } from "../../store/frame_places.ts
 import { toHex } from "../../store/hash.ts";
 import type { JournalReader } from "../../store/journal_reader.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
+import type { CheckpointId } from "../checkpoint_id.ts";
 import { crashText } from "../crash_text.ts";
 import {
   type CursorWorkerContext,
@@ -116,7 +117,7 @@ export interface RealmOptions {
 /** What the one who starts the worker gives. */
 export interface RealmFacts {
   /** What the realm mints its witness from; absent without a checkpoint. */
-  readonly checkpointId: string | undefined;
+  readonly checkpointId: CheckpointId | undefined;
   readonly scheduler: Scheduler;
   readonly entropy: Entropy;
 }

@@ -13,8 +13,10 @@ import { type Wire, wireToParent } from "../../platform/realm.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { SharedWords } from "../../platform/shared_words.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
+import { CheckpointId } from "../checkpoint_id.ts";
 import { crashText } from "../crash_text.ts";
 import type { CursorWorkerAction } from "../handler_unit.ts";
+import { type AtLeastOnce, mintAtLeastOnce } from "../witness.ts";
 import { FrameReader, UnreadableFrame } from "./frame_reader.ts";
 import {
   type HostMessage,
@@ -35,6 +37,11 @@ const FILE_IDLE_MS = 1000;
 export interface CursorRealmContext<Init = unknown> {
   /** What the host gave as `init`, as a copy that is this realm's own. */
   readonly init: Init;
+  /**
+   * Proof that delivery is at least once for the worker's checkpoint, made in this realm; absent when the
+   * worker keeps none.
+   */
+  readonly witness: AtLeastOnce | undefined;
   /**
    * Aborts when the worker is told to stop. The batch is still settled as the handler says. A handler that
    * never yields can look at `signal.aborted`: it is up to date all the same.
@@ -148,14 +155,21 @@ class CursorRealm<Init> {
   }
 
   async #start(
-    { version, init, control, lifeline }: Extract<HostMessage, { type: "start" }>,
+    { version, init, checkpointId, control, lifeline }: Extract<HostMessage, { type: "start" }>,
   ): Promise<void> {
     try {
       if (version !== PROTOCOL_VERSION) throw new Error(versionText(version));
       if (this.#context !== undefined) throw new Error("the realm serves another cursor worker");
       await holdLifeline(lifeline);
       const words = new Int32Array(control) as SharedWords;
-      this.#context = { init: init as Init, signal: liveSignal(this.#stop, words) };
+      this.#context = {
+        init: init as Init,
+        // One that came over the line would prove nothing.
+        witness: checkpointId === undefined
+          ? undefined
+          : mintAtLeastOnce(CheckpointId.parse(checkpointId)),
+        signal: liveSignal(this.#stop, words),
+      };
       await this.#setup?.(this.#context);
       this.#post({ type: "ready" });
     } catch (error) {
@@ -213,12 +227,16 @@ class CursorRealm<Init> {
 /** A signal that knows of a request to stop before the message about it could be delivered. */
 function liveSignal(controller: AbortController, words: SharedWords): AbortSignal {
   const { signal } = controller;
-  let isAborted = false;
-  signal.addEventListener("abort", () => isAborted = true);
+  let isAborting = false;
   Object.defineProperty(signal, "aborted", {
     get() {
-      if (!isAborted && Atomics.load(words, STOP_WORD) !== 0) controller.abort();
-      return isAborted;
+      const isAborted = () => Reflect.get(AbortSignal.prototype, "aborted", signal);
+      if (!isAborting && !isAborted() && Atomics.load(words, STOP_WORD) !== 0) {
+        // Aborting looks here again, and has to see that it has not happened yet.
+        isAborting = true;
+        controller.abort();
+      }
+      return isAborted();
     },
   });
   return signal;

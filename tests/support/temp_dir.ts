@@ -16,3 +16,13 @@ export function inTempDir<T>(action: (dir: string) => T): T {
     rmSync(dir, { recursive: true });
   }
 }
+
+/** As {@linkcode inTempDir}, for an action that takes its time. */
+export async function withTempDir<T>(action: (dir: string) => Promise<T>): Promise<T> {
+  const dir = mkdtempSync(join(tmpdir(), "batpak-"));
+  try {
+    return await action(dir);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
