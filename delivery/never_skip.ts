@@ -117,7 +117,11 @@ export class NeverSkipChecker {
   #checkedBelow: number;
   #checkedRegion: string | undefined;
 
-  /** @param options `from` is where the consumer begins; default: in front of everything. */
+  /**
+   * Begins with a consumer that has been given nothing.
+   *
+   * @param options `from` is where it begins; default: in front of everything.
+   */
   constructor(options: { readonly from?: CursorPosition } = {}) {
     const last = sequenceOf(options.from ?? { position: 0, started: false });
     this.#from =
@@ -162,12 +166,12 @@ export class NeverSkipChecker {
    * counts as committed now: the consumer died between writing it and saying so.
    */
   restarted(position: CursorPosition): void {
-    const sequence = sequenceOf(position);
     this.#restartCount++;
-    this.#given.dropFrom(sequence + 1);
-    this.#last = sequence;
-    this.#committed = Math.max(this.#committed, sequence);
-    this.#checkedBelow = Math.min(this.#checkedBelow, sequence + 1);
+    this.#last = sequenceOf(position);
+    // What was committed does not come again, wherever it was restarted; the rest has to.
+    this.#committed = Math.max(this.#committed, this.#last);
+    this.#given.dropFrom(this.#committed + 1);
+    this.#checkedBelow = Math.min(this.#checkedBelow, this.#committed + 1);
   }
 
   /**

@@ -12,7 +12,7 @@ import { Store } from "../../store/store.ts";
 import type { StoreOptions } from "../../store/store_options.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
 import { OTHER, PAID, PLACED } from "../../tests/support_api/journal.ts";
-import { HandlerCrash, UnitDeath } from "../handler_unit.ts";
+import { type CursorWorkerContext, HandlerCrash, UnitDeath } from "../handler_unit.ts";
 import { type RealmOptions, RealmUnit } from "./realm_unit.ts";
 import { tagged } from "./protocol.ts";
 import type { Note, Plan } from "./testdata/handler.ts";
@@ -46,19 +46,19 @@ class Fixture implements AsyncDisposable {
 
   unit(plan: Partial<Plan> = {}, options: Partial<RealmOptions> = {}): RealmUnit {
     const init: Plan = { notes: this.notesPath, ...plan };
-    const unit = new RealmUnit({ worker: startWorker(), init, ...options }, {
-      checkpointId: undefined,
-      scheduler: runtime.scheduler,
-      entropy: runtime.entropy,
-    });
+    const unit = new RealmUnit({ worker: startWorker(), init, ...options });
     this.#units.push(unit);
     return unit;
   }
 
   async started(plan: Partial<Plan> = {}, options: Partial<RealmOptions> = {}): Promise<RealmUnit> {
     const unit = this.unit(plan, options);
-    await unit.start({ store: this.store, signal: this.stop.signal });
+    await unit.start(this.context());
     return unit;
+  }
+
+  context(signal = this.stop.signal): CursorWorkerContext {
+    return { store: this.store, witness: undefined, takeGaps: () => [], signal };
   }
 
   /** Has a unit handle a region, from a position on, as a supervisor would: at least once, in order. */
@@ -357,8 +357,7 @@ test(
     ];
     for (const [plan, options, pattern] of cases) {
       const unit = fixture.unit(plan, options);
-      const { store, stop: { signal } } = fixture;
-      await assert.rejects(unit.start({ store, signal }), isDeath(pattern));
+      await assert.rejects(unit.start(fixture.context()), isDeath(pattern));
       await unit.close();
     }
     // Loading is not what takes long here.
@@ -366,7 +365,7 @@ test(
     await new Promise((resolve) => worker.addEventListener("message", resolve));
     const unit = fixture.unit({ setup: "hang" }, { worker, startTimeoutMs: 400 });
     await assert.rejects(
-      unit.start({ store: fixture.store, signal: fixture.stop.signal }),
+      unit.start(fixture.context()),
       isDeath(/its setup did not come back within 400 ms/),
     );
     assert.throws(
@@ -390,7 +389,7 @@ test(
       const stop = new AbortController();
       const notes = `${fixture.notesPath}-${fault}`;
       const unit = fixture.unit({ notes, at: 1, fault });
-      await unit.start({ store: fixture.store, signal: stop.signal });
+      await unit.start(fixture.context(stop.signal));
       const handling = unit.handle(batch);
       while (!existsSync(notes)) await runtime.scheduler.turn();
       stop.abort();
@@ -406,7 +405,7 @@ test(
     const stop = new AbortController();
     const { store } = fixture;
     const unit = fixture.unit({ setup: "hang" });
-    const starting = unit.start({ store, signal: stop.signal });
+    const starting = unit.start(fixture.context(stop.signal));
     stop.abort();
     await starting;
     await unit.close();

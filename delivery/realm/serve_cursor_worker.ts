@@ -12,6 +12,7 @@ import { holdLifeline } from "../../platform/lifeline.ts";
 import { type Wire, wireToParent } from "../../platform/realm.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { SharedWords } from "../../platform/shared_words.ts";
+import { GapBuffer, type GapObservation } from "../../store/cursor_gaps.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
 import { CheckpointId } from "../checkpoint_id.ts";
 import { crashText } from "../crash_text.ts";
@@ -42,6 +43,8 @@ export interface CursorRealmContext<Init = unknown> {
    * worker keeps none.
    */
   readonly witness: AtLeastOnce | undefined;
+  /** The gaps observed since the last call, when the worker observes them. A crash forgets them. */
+  takeGaps(): GapObservation[];
   /**
    * Aborts when the worker is told to stop. The batch is still settled as the handler says. A handler that
    * never yields can look at `signal.aborted`: it is up to date all the same.
@@ -111,6 +114,7 @@ class CursorRealm<Init> {
   readonly #reader: FrameReader;
   readonly #wire: Wire;
   #context: CursorRealmContext<Init> | undefined;
+  #gaps: GapBuffer | undefined;
   #stop = new AbortController();
   #batchCount = 0;
   #isWatchingFiles = false;
@@ -155,12 +159,16 @@ class CursorRealm<Init> {
   }
 
   async #start(
-    { version, init, checkpointId, control, lifeline }: Extract<HostMessage, { type: "start" }>,
+    { version, init, checkpointId, gaps, control, lifeline }: Extract<
+      HostMessage,
+      { type: "start" }
+    >,
   ): Promise<void> {
     try {
       if (version !== PROTOCOL_VERSION) throw new Error(versionText(version));
       if (this.#context !== undefined) throw new Error("the realm serves another cursor worker");
       await holdLifeline(lifeline);
+      const buffer = this.#gaps = new GapBuffer(gaps);
       const words = new Int32Array(control) as SharedWords;
       this.#context = {
         init: init as Init,
@@ -168,6 +176,7 @@ class CursorRealm<Init> {
         witness: checkpointId === undefined
           ? undefined
           : mintAtLeastOnce(CheckpointId.parse(checkpointId)),
+        takeGaps: () => buffer.take(),
         signal: liveSignal(this.#stop, words),
       };
       await this.#setup?.(this.#context);
@@ -177,8 +186,9 @@ class CursorRealm<Init> {
     }
   }
 
-  #handle({ number, segments, frames }: Extract<HostMessage, { type: "batch" }>): void {
+  #handle({ number, segments, frames, gaps }: Extract<HostMessage, { type: "batch" }>): void {
     this.#batchCount++;
+    for (const gap of gaps) this.#gaps?.push(gap);
     let batch: StoredEvent[];
     try {
       batch = this.#reader.read(segments, frames);
@@ -191,8 +201,10 @@ class CursorRealm<Init> {
       return;
     }
     this.#watchFiles();
-    const crash = (error: unknown) =>
+    const crash = (error: unknown) => {
+      this.#gaps?.take();
       this.#post({ type: "crashed", number, text: crashText(error) });
+    };
     const settle = (result: unknown) =>
       this.#post({ type: "settled", number, result: sendable(result) });
     try {

@@ -2,17 +2,21 @@
  * How far each projection has come, and what that makes of the `applied` watermark: as far as the
  * slowest of them.
  *
+ * A projection counts from its first run on, one for each entity, so there may be very many: what is
+ * asked for after each run, the lowest point, is kept in a heap.
+ *
  * @module
  */
 
+import { assert } from "../assert.ts";
 import { compareBySequence, type HlcPoint, maxBySequence } from "./hlc_point.ts";
 import type { Watermarks } from "./watermarks.ts";
 
 /** The registry of the projections of one open store. */
 export class AppliedProgress {
   readonly #watermarks: Watermarks;
-  readonly #projections = new Map<string, HlcPoint>();
-  readonly #lanes = new Map<number, Map<string, HlcPoint>>();
+  readonly #journal = new PointHeap();
+  readonly #lanes = new Map<number, PointHeap>();
 
   /**
    * Made by the store.
@@ -33,9 +37,7 @@ export class AppliedProgress {
    * is heard of. One that is known stays where it is.
    */
   register(id: string): void {
-    if (!this.#projections.has(id)) {
-      this.#projections.set(id, this.#watermarks.point("applied"));
-    }
+    if (!this.#journal.has(id)) this.#journal.raise(id, this.#watermarks.point("applied"));
   }
 
   /** As {@linkcode register}, for a projection of an entity. */
@@ -48,7 +50,7 @@ export class AppliedProgress {
    * `applied` back to where it is; after that it never goes back.
    */
   notifyApplied(id: string, point: HlcPoint): void {
-    raise(this.#projections, id, point);
+    this.#journal.raise(id, point);
     this.#update();
   }
 
@@ -57,40 +59,110 @@ export class AppliedProgress {
    * that it takes nothing back.
    */
   notifyAppliedOnLane(id: string, lane: number, point: HlcPoint): void {
-    this.register(id);
     let known = this.#lanes.get(lane);
-    if (known === undefined) this.#lanes.set(lane, known = new Map());
-    if (!known.has(id)) known.set(id, this.#watermarks.point("applied", lane));
-    raise(this.#projections, id, point);
-    raise(known, id, point);
+    if (known === undefined) this.#lanes.set(lane, known = new PointHeap());
+    this.register(id);
+    if (!known.has(id)) known.raise(id, this.#watermarks.point("applied", lane));
+    this.#journal.raise(id, point);
+    known.raise(id, point);
     this.#update();
-    const { wallMs, globalSequence } = lowestOf(known);
+    const { wallMs, globalSequence } = known.lowest;
     this.#watermarks.setAppliedOnLane(lane, wallMs, globalSequence);
   }
 
   /** Lets a projection go. When it was the last one, `applied` stays where it is. */
   unregister(id: string): void {
-    this.#projections.delete(id);
+    this.#journal.delete(id);
     for (const known of this.#lanes.values()) known.delete(id);
-    if (this.#projections.size > 0) this.#update();
+    if (this.#journal.size > 0) this.#update();
   }
 
   #update(): void {
-    const { wallMs, globalSequence } = lowestOf(this.#projections);
+    const { wallMs, globalSequence } = this.#journal.lowest;
     this.#watermarks.setApplied(wallMs, globalSequence);
   }
 }
 
-function raise(points: Map<string, HlcPoint>, id: string, point: HlcPoint): void {
-  const known = points.get(id);
-  points.set(id, known === undefined ? point : maxBySequence(known, point));
+interface Entry {
+  readonly id: string;
+  point: HlcPoint;
+  /** Where it is in the heap. */
+  index: number;
 }
 
-/** @param points at least one. */
-function lowestOf(points: ReadonlyMap<string, HlcPoint>): HlcPoint {
-  let lowest: HlcPoint | undefined;
-  for (const point of points.values()) {
-    if (lowest === undefined || compareBySequence(point, lowest) < 0) lowest = point;
+/** A point for each id, and the lowest of them: a binary heap. */
+class PointHeap {
+  readonly #entries = new Map<string, Entry>();
+  readonly #heap: Entry[] = [];
+
+  get size(): number {
+    return this.#heap.length;
   }
-  return lowest as HlcPoint;
+
+  /** The lowest point, on the sequence axis. */
+  get lowest(): HlcPoint {
+    assert(this.#heap.length > 0, "somebody is registered");
+    return this.#heap[0].point;
+  }
+
+  has(id: string): boolean {
+    return this.#entries.has(id);
+  }
+
+  /** Takes an id in, or moves it ahead. */
+  raise(id: string, point: HlcPoint): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) {
+      const added = { id, point, index: this.#heap.length };
+      this.#entries.set(id, added);
+      this.#heap.push(added);
+      this.#rise(added);
+    } else {
+      entry.point = maxBySequence(entry.point, point);
+      this.#sink(entry);
+    }
+  }
+
+  delete(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    this.#entries.delete(id);
+    const last = this.#heap.pop() as Entry;
+    if (last === entry) return;
+    this.#put(last, entry.index);
+    this.#rise(last);
+    this.#sink(last);
+  }
+
+  #rise(entry: Entry): void {
+    while (entry.index > 0) {
+      const parent = this.#heap[(entry.index - 1) >> 1];
+      if (compareBySequence(parent.point, entry.point) <= 0) return;
+      this.#swap(parent, entry);
+    }
+  }
+
+  #sink(entry: Entry): void {
+    for (;;) {
+      const left = this.#heap[entry.index * 2 + 1];
+      const right = this.#heap[entry.index * 2 + 2];
+      if (left === undefined) return;
+      const lower = right !== undefined && compareBySequence(right.point, left.point) < 0
+        ? right
+        : left;
+      if (compareBySequence(entry.point, lower.point) <= 0) return;
+      this.#swap(entry, lower);
+    }
+  }
+
+  #swap(above: Entry, below: Entry): void {
+    const { index } = above;
+    this.#put(above, below.index);
+    this.#put(below, index);
+  }
+
+  #put(entry: Entry, index: number): void {
+    this.#heap[index] = entry;
+    entry.index = index;
+  }
 }

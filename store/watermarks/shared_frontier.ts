@@ -49,7 +49,7 @@ import { Wait, type WaitOptions } from "./wait.ts";
 export type FrontierState = "open" | "closing" | "closed";
 
 /** How long an owner may take for one update before it counts as dead. It takes well under 1 µs. */
-const STUCK_MS_MAX = 2_000;
+const STUCK_MS_MAX = 1_000;
 /** How often to look at once again before sleeping a millisecond: its owner may have no core just now. */
 const SPINS = 200;
 
