@@ -48,7 +48,9 @@ export {
   CheckpointRegionMismatchError,
   CheckpointWriteError,
   listCheckpoints,
+  type ListCheckpointsOptions,
   loadCheckpoint,
+  removeCheckpoint,
   saveCheckpoint,
 } from "./delivery/checkpoint.ts";
 export * from "./delivery/checkpoint_id.ts";
