@@ -23,6 +23,19 @@
  * @module
  */
 
+export {
+  type BlockingClientOptions,
+  BlockingStoreClient,
+} from "./delivery/host/blocking_store_client.ts";
+export { ClientFence, type StagedEvent } from "./delivery/host/client_fence.ts";
+export { HostError, type HostFailure } from "./delivery/host/host_error.ts";
+export {
+  type ClientAppendOptions,
+  type ClientOptions,
+  type GateOption,
+  StoreClient,
+} from "./delivery/host/store_client.ts";
+export { type ServeOptions, StoreHost } from "./delivery/host/store_host.ts";
 export type { CanalHandle } from "./delivery/canal.ts";
 export {
   type Checkpoint,
@@ -35,7 +48,9 @@ export {
   CheckpointRegionMismatchError,
   CheckpointWriteError,
   listCheckpoints,
+  type ListCheckpointsOptions,
   loadCheckpoint,
+  removeCheckpoint,
   saveCheckpoint,
 } from "./delivery/checkpoint.ts";
 export * from "./delivery/checkpoint_id.ts";
@@ -56,6 +71,7 @@ export {
   UnitDeath,
 } from "./delivery/handler_unit.ts";
 export * from "./delivery/never_skip.ts";
+export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
   type CursorWorkerCallbacks,
@@ -115,6 +131,14 @@ export {
   type ExtensionKeyRefusal,
   type Extensions,
 } from "./store/extensions.ts";
+export {
+  Fence,
+  FenceActiveError,
+  FenceCancelledError,
+  FenceNotActiveError,
+  type FenceState,
+  FenceTicket,
+} from "./store/fence.ts";
 export * from "./store/gates.ts";
 export { StoreInUseError } from "./store/holders.ts";
 export {
@@ -175,7 +199,13 @@ export type {
 } from "./store/compaction/prune.ts";
 export type { RetentionLimits, RetentionRule } from "./store/compaction/retention.ts";
 export { ReadOnlyStore } from "./store/read_only_store.ts";
-export { type BatchItem, type BatchOptions, type DenialRequest, Store } from "./store/store.ts";
+export {
+  type BatchItem,
+  type BatchOptions,
+  type DenialRequest,
+  type DurabilityGate,
+  Store,
+} from "./store/store.ts";
 export type { ReadOptions, StoreOptions, TailPolicy } from "./store/store_options.ts";
 export { type EventJson, type LogPosition, StoredEvent } from "./store/stored_event.ts";
 export { TAG_COUNT_MAX, TAG_SIZE_MAX, TagError, type TagRefusal } from "./store/tags.ts";
@@ -187,9 +217,25 @@ export {
   type VerifyReport,
 } from "./store/verify.ts";
 
+export {
+  FrontierView,
+  InvariantViolationError,
+  type LaneFrontierView,
+  type WatermarkKind,
+} from "./store/watermarks/frontier_view.ts";
+export { AppliedProgress } from "./store/watermarks/applied_progress.ts";
+export { compareHlc, HLC_ORIGIN, type HlcPoint } from "./store/watermarks/hlc_point.ts";
+export {
+  type FrontierState,
+  LaneNotSharedError,
+  SharedFrontier,
+} from "./store/watermarks/shared_frontier.ts";
+export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
+
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
+export type { WorkerLike } from "./platform/realm.ts";
+export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
-export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export { clockFrom } from "./platform/system_clock.ts";

@@ -11,7 +11,7 @@ import { runtime } from "../platform/runtime.ts";
 import { EventKind } from "../store/event_kind.ts";
 import type { StoredEvent } from "../store/stored_event.ts";
 import { Store } from "../store/store.ts";
-import { inTempDirAsync } from "../tests/support/temp_dir.ts";
+import { withTempDir } from "../tests/support/temp_dir.ts";
 import {
   CheckpointCorruptError,
   CheckpointRegionMismatchError,
@@ -35,7 +35,7 @@ interface Place {
 async function everywhere(id: string, scenario: (place: Place) => Promise<void>): Promise<void> {
   assert.match(id, /^batpak-test-/);
   await scenario({ fs: new MemoryFs(), dir: "/journal" });
-  await inTempDirAsync((dir) => scenario({ fs: runtime.fs, dir: `${dir}/journal` }));
+  await withTempDir((dir) => scenario({ fs: runtime.fs, dir: `${dir}/journal` }));
   assert.equal(existsSync(`${id}.ckpt`), false);
 }
 

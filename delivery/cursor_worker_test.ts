@@ -10,7 +10,7 @@ import type { StoredEvent } from "../store/stored_event.ts";
 import { Store } from "../store/store.ts";
 import type { StoreOptions } from "../store/store_options.ts";
 import { StoreInUseError } from "../store/holders.ts";
-import { inTempDirAsync } from "../tests/support/temp_dir.ts";
+import { withTempDir } from "../tests/support/temp_dir.ts";
 import type { CanalHandle } from "./canal.ts";
 import { CheckpointWriteError, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { type CursorWorkerOptions, startCursorWorker } from "./cursor_worker.ts";
@@ -782,7 +782,7 @@ test("a worker of a reader follows a writer, refreshes the reader, and keeps its
     store.close();
   };
   await follow(new MemoryFs(), "/journal");
-  await inTempDirAsync((dir) => follow(undefined, dir));
+  await withTempDir((dir) => follow(undefined, dir));
 });
 
 test("a worker of a reader ends when the journal cannot be read any more, and says why", async () => {

@@ -4,6 +4,9 @@
  * @module
  */
 
+import process from "node:process";
+import { receiveMessageOnPort } from "node:worker_threads";
+
 /** What a realm can send to another one besides data, giving it up. */
 export type TransferList = readonly (ArrayBuffer | MessagePort)[];
 
@@ -50,7 +53,7 @@ export function wireToWorker(
   const onError = (event: Event) => {
     // Otherwise the error of a realm ends the whole program.
     event.preventDefault();
-    onFailure({ type: "error", message: (event as Partial<ErrorEvent>).message ?? "" });
+    onFailure({ type: "error", message: textOf((event as Partial<ErrorEvent>).message ?? "") });
   };
   const onMessageError = () =>
     onFailure({ type: "error", message: "a message of it could not be read" });
@@ -74,6 +77,15 @@ export function wireToWorker(
   };
 }
 
+/**
+ * The error in the text of an error event. Deno says how it came about in front of it, and Bun shows the
+ * source in front and the stack behind.
+ */
+function textOf(message: string): string {
+  const line = /^(?:Uncaught (?:\(in promise\) )?)?[A-Za-z]\w*: .*$/m.exec(message)?.[0] ?? message;
+  return line.replace(/^Uncaught (?:\(in promise\) )?/, "").replace(/^error: /, "Error: ").trim();
+}
+
 /** A line through a port, of a `MessageChannel` or one that was received. */
 export function wireOfPort(port: MessagePort): Wire {
   return {
@@ -84,9 +96,14 @@ export function wireOfPort(port: MessagePort): Wire {
   };
 }
 
+/** A message that has arrived at a port whose messages nobody listens for; `undefined` when none has. */
+export function takeMessage(port: MessagePort): { readonly message: unknown } | undefined {
+  return receiveMessageOnPort(port as never);
+}
+
 /** The line from a worker to the realm that started it. Listens at once, as a worker has to. */
 export function wireToParent(): Wire {
-  const scope = globalThis as unknown as WorkerLike & { close(): void };
+  const scope = globalThis as unknown as WorkerLike & { close?(): void };
   const waiting: unknown[] = [];
   let receive: ((message: unknown) => void) | undefined;
   const onMessage = (event: Event) => {
@@ -103,7 +120,9 @@ export function wireToParent(): Wire {
     },
     close() {
       scope.removeEventListener("message", onMessage);
-      scope.close();
+      // Bun gives its workers no close(); there, exit ends the worker and not the program.
+      if (typeof scope.close === "function") scope.close();
+      else process.exit();
     },
   };
 }

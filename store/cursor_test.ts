@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { MemoryFs } from "../platform/memory.ts";
 import { runtime } from "../platform/runtime.ts";
 import { DIR, KIND, openReader, openStore, USER } from "../tests/support/journal.ts";
-import { inTempDirAsync } from "../tests/support/temp_dir.ts";
+import { withTempDir } from "../tests/support/temp_dir.ts";
 import type { Cursor } from "./cursor.ts";
 import { StoreClosedError } from "./errors.ts";
 import type { EventIndex } from "./index/event_index.ts";
@@ -481,7 +481,7 @@ test("a cursor of a reader goes on where it was when the journal is read anew", 
 });
 
 test("a cursor works on real files, for the writer and for a reader beside it", async () => {
-  await inTempDirAsync(async (dir) => {
+  await withTempDir(async (dir) => {
     using store = Store.open(`${dir}/${DIR}`, { segmentMaxBytes: 2000 });
     using reader = Store.openReadOnly(`${dir}/${DIR}`);
     const cursors = [store.cursor(REGION), reader.cursor(REGION)];

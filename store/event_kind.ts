@@ -106,6 +106,12 @@ export interface EventKindNamespace {
   readonly SYSTEM_OPEN_COMPLETED: EventKind;
   /** The store was closed. */
   readonly SYSTEM_CLOSE_COMPLETED: EventKind;
+  /** What follows is staged behind a fence. */
+  readonly SYSTEM_FENCE_BEGIN: EventKind;
+  /** What was staged is visible. */
+  readonly SYSTEM_FENCE_COMMIT: EventKind;
+  /** What was staged is hidden for ever. */
+  readonly SYSTEM_FENCE_CANCEL: EventKind;
   /** A gate denied a proposal. */
   readonly SYSTEM_DENIAL: EventKind;
   /** Stands where an event was erased. */
@@ -165,6 +171,9 @@ export const EventKind: EventKindNamespace = Object.freeze({
   SYSTEM_BATCH_COMMIT: 0x0007 as EventKind,
   SYSTEM_OPEN_COMPLETED: 0x0008 as EventKind,
   SYSTEM_CLOSE_COMPLETED: 0x0009 as EventKind,
+  SYSTEM_FENCE_BEGIN: 0x000a as EventKind,
+  SYSTEM_FENCE_COMMIT: 0x000b as EventKind,
+  SYSTEM_FENCE_CANCEL: 0x000c as EventKind,
   SYSTEM_DENIAL: 0x000f as EventKind,
   TOMBSTONE: 0x0ffe as EventKind,
   EFFECT_ERROR: 0xd001 as EventKind,

@@ -51,6 +51,7 @@ import { Signal } from "./signal.ts";
 import { lastIdOf } from "./segment_log.ts";
 import { withIo } from "./io.ts";
 import { type EventSource, type LogPosition, StoredEvent } from "./stored_event.ts";
+import type { FrontierView } from "./watermarks/frontier_view.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 
 /** Which part of a region to walk, and in which direction. */
@@ -71,6 +72,10 @@ export interface StoreStats {
   readonly eventCount: number;
   /** Events of those that a retention has taken out of queries. */
   readonly retiredCount: number;
+  /** Events of those that are hidden for ever, because their fence was cancelled. */
+  readonly cancelledCount: number;
+  /** Events of those that are hidden until their fence is committed. */
+  readonly stagedCount: number;
   /** The sequence the journal begins at: 0, unless it has been pruned. */
   readonly firstSequence: number;
   /** The sequence the next event will have. */
@@ -202,7 +207,7 @@ export abstract class JournalReader {
    */
   getByKey(idempotencyKey: string | OperationKey): StoredEvent | undefined {
     const index = this.#index("get an event");
-    const row = index.findId(idempotencyId(idempotencyKey), 0);
+    const row = findVisible(index, idempotencyId(idempotencyKey));
     return row === ROW_NONE ? undefined : this.#eventAt(row);
   }
 
@@ -211,19 +216,34 @@ export abstract class JournalReader {
     const index = this.#index("get an event");
     const row = globalSequence - this.source.firstSequence;
     if (!Number.isInteger(row) || row < index.firstRow || row >= index.count) return undefined;
-    return this.#eventAt(row);
+    return index.isHidden(row) ? undefined : this.#eventAt(row);
   }
 
   /**
    * The newest event of an entity's lane, or `undefined`. Its clock is what `expectedClock` has to be
-   * for the next append.
+   * for the next append, unless fences have staged or cancelled events behind it: see
+   * {@linkcode headClock}.
    */
   latest(entity: string, lane = 0): StoredEvent | undefined {
     const index = this.#index("get an event");
     const number = findName(index.entities, entity);
     if (number === NAME_UNKNOWN) return undefined;
-    const row = index.headOf(index.findChain(number, assertUint("lane", lane, 2 ** 32 - 1)));
+    let row = index.headOf(index.findChain(number, assertUint("lane", lane, 2 ** 32 - 1)));
+    while (row >= index.firstRow && index.isHidden(row)) row = index.previousOf(row);
     return row < index.firstRow ? undefined : this.#eventAt(row);
+  }
+
+  /**
+   * The clock an entity's lane is at, which is what `expectedClock` has to be for the next append. Events
+   * that a fence has staged or cancelled count: they have their place in the chain for ever, though
+   * nobody may see them.
+   */
+  headClock(entity: string, lane = 0): "none" | number {
+    const index = this.#index("look up a clock");
+    const number = findName(index.entities, entity);
+    assertUint("lane", lane, 2 ** 32 - 1);
+    const chain = number === NAME_UNKNOWN ? -1 : index.findChain(number, lane);
+    return index.hasHead(chain) ? index.headClockOf(chain) : "none";
   }
 
   /**
@@ -264,7 +284,7 @@ export abstract class JournalReader {
     const number = findName(index.entities, entity);
     const rows = number === NAME_UNKNOWN ? [] : index.byEntity.rows(number, start, end, reverse);
     const isWanted = (row: number) =>
-      !index.isRetired(row) &&
+      !index.isRetired(row) && !index.isCancelled(row) &&
       (lane === undefined || index.laneOf(index.chainOf(row)) === lane);
     return eventsOf(this.source, { rows, isWanted, limit, firstSequence });
   }
@@ -368,8 +388,9 @@ export abstract class JournalReader {
 
   /**
    * The event with this id and those before it in its entity's lane, newest first, at most `limit`.
-   * Every step checks that the hash which the younger event names is the older one's. Never throws for
-   * what it finds in the log; `boundary` says why it ended.
+   * Every step checks that the hash which the younger event names is the older one's; the walk checks
+   * events that a fence hides too, and leaves them out. Never throws for what it finds in the log;
+   * `boundary` says why it ended.
    */
   walkAncestors(eventId: EventId | string, limit = Infinity): AncestorWalk {
     const index = this.#index("walk ancestors");
@@ -397,7 +418,7 @@ export abstract class JournalReader {
         }
         throw error;
       }
-      ancestors.push(event);
+      if (!index.isHidden(row)) ancestors.push(event);
       child = event;
       row = index.previousOf(row);
       // What has been pruned is no genesis.
@@ -425,7 +446,7 @@ export abstract class JournalReader {
       // A cause is always older, so this ends.
       row = index.causeOf(row);
       if (row < index.firstRow) break;
-      causes.push(this.#eventAt(row));
+      if (!index.isHidden(row)) causes.push(this.#eventAt(row));
     }
     return causes;
   }
@@ -436,8 +457,8 @@ export abstract class JournalReader {
     const row = findEvent(index, eventId);
     if (row === ROW_NONE) return [];
     const effects: StoredEvent[] = [];
-    for (const effect of index.effectsOf(row, index.count)) {
-      effects.push(this.#eventAt(effect));
+    for (const effect of index.effectsOf(row, index.visibleCount)) {
+      if (!index.isCancelled(effect)) effects.push(this.#eventAt(effect));
     }
     return effects;
   }
@@ -454,6 +475,8 @@ export abstract class JournalReader {
     return {
       eventCount: index.count - index.firstRow,
       retiredCount: retiredCountOf(index),
+      cancelledCount: index.cancelledWithin(index.firstRow, index.count),
+      stagedCount: index.count - index.visibleCount,
       firstSequence: this.source.firstSequence + index.firstRow,
       nextSequence: this.source.firstSequence + index.count,
       durableSequence: this.durableSequence,
@@ -470,6 +493,21 @@ export abstract class JournalReader {
    * cannot know.
    */
   abstract get durableSequence(): number | undefined;
+
+  /**
+   * The sequence that the next event to become visible will have.
+   *
+   * @internal
+   */
+  get endSequence(): number {
+    return this.source.firstSequence + this.#index("take stock").visibleCount;
+  }
+
+  /**
+   * How far everything has come: six watermarks, for the journal and for each lane, at one moment. A reader
+   * beside a writer knows only what it has read: to it, that is durable.
+   */
+  abstract frontier(): FrontierView;
 
   /**
    * Checks a receipt against the journal and the keys the store was opened with. The first difference
@@ -765,8 +803,8 @@ export abstract class JournalReader {
         ? index.firstRow
         : Math.max(index.firstRow, after + 1 - firstSequence),
       end: before === undefined
-        ? index.count
-        : Math.min(index.count, Math.max(0, before - firstSequence)),
+        ? index.visibleCount
+        : Math.min(index.visibleCount, Math.max(0, before - firstSequence)),
       reverse,
       limit,
       firstSequence,
@@ -793,7 +831,13 @@ printAs(JournalReader, ({ dir, storeId }) => ({ dir, storeId }));
 /** The row of an id given as text. In Deno an array for each would cost more than the search. */
 function findEvent(index: EventIndex, eventId: string): number {
   parseIdInto(eventId, idScratch, 0);
-  return index.findId(idScratch, 0);
+  return findVisible(index, idScratch);
+}
+
+/** The row of an id, unless no reader may see it. */
+function findVisible(index: EventIndex, id: Uint8Array): number {
+  const row = index.findId(id, 0);
+  return row !== ROW_NONE && index.isHidden(row) ? ROW_NONE : row;
 }
 
 function idOf(index: EventIndex, row: number): EventId {

@@ -544,6 +544,8 @@ test("stats() counts what is there", () => {
   assert.deepEqual(counts, {
     eventCount: 4,
     retiredCount: 0,
+    cancelledCount: 0,
+    stagedCount: 0,
     firstSequence: 0,
     nextSequence: 4,
     durableSequence: 1,

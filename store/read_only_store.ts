@@ -27,6 +27,9 @@ import {
   resolveOptions,
 } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
+import { bootstrapOf } from "./watermarks/bootstrap.ts";
+import type { FrontierView } from "./watermarks/frontier_view.ts";
+import { Watermarks } from "./watermarks/watermarks.ts";
 
 /** How often a journal is read again whose segments are replaced meanwhile. */
 const ATTEMPT_COUNT_MAX = 20;
@@ -154,9 +157,18 @@ export class ReadOnlyStore extends JournalReader {
     return undefined;
   }
 
+  /** As {@linkcode JournalReader.frontier}. */
+  override frontier(): FrontierView {
+    if (this.closed) throw new StoreClosedError("look at the frontier");
+    const { clock, scheduler } = this.options;
+    const watermarks = new Watermarks({ clock, scheduler });
+    watermarks.reset(withIo("look at the frontier", () => bootstrapOf(this.source)));
+    return watermarks.view();
+  }
+
   /**
-   * Takes in what has been appended since the open or the last refresh, and says how many events that
-   * was. When the journal has been compacted or pruned meanwhile, it is read anew, and payloads that were
+   * Takes in what has been appended since the open or the last refresh, and says by how many events what
+   * can be seen has grown: those behind an open fence come all at once when it is committed. When the journal has been compacted or pruned meanwhile, it is read anew, and payloads that were
    * erased are gone here too. Events that were read before keep their place; those that have been pruned
    * cannot be read any more.
    *
@@ -166,7 +178,7 @@ export class ReadOnlyStore extends JournalReader {
    */
   refresh(): number {
     if (this.closed) throw new StoreClosedError("refresh");
-    const before = this.#nextSequence;
+    const before = this.#visibleEnd;
     withIo("refresh", () => {
       try {
         if (this.#loader.isLayoutChanged(false)) this.#reload();
@@ -178,13 +190,21 @@ export class ReadOnlyStore extends JournalReader {
         this.#reload();
       }
     });
-    const added = this.#nextSequence - before;
+    const { index, firstSequence } = this.source;
+    const end = this.#visibleEnd;
+    const start = Math.min(before, end);
+    const added = end - start -
+      index.cancelledWithin(start - firstSequence, end - firstSequence);
     if (added > 0) this.visibility.raise();
     return added;
   }
 
   get #nextSequence(): number {
     return this.source.firstSequence + this.source.index.count;
+  }
+
+  get #visibleEnd(): number {
+    return this.source.firstSequence + this.source.index.visibleCount;
   }
 
   /** A read found something else than what was there: so it may, when the files have been replaced. */

@@ -58,6 +58,8 @@ export class SegmentWriter {
   #unsynced = false;
   #crash: unknown;
   #crashed = false;
+  /** Told once, when the writer stops for good. */
+  onStop: ((cause: unknown) => void) | undefined;
 
   /** @param options the log, whose last segment becomes the active one when there is one. */
   constructor(options: SegmentWriterOptions) {
@@ -297,9 +299,7 @@ export class SegmentWriter {
       this.#fileSize = position;
       file.sync("all");
     } catch (undoError) {
-      this.#crashed = true;
-      this.#crash = undoError;
-      throw new WriterCrashedError(action, undoError);
+      this.#stop(action, undoError);
     }
     throw ioError(action, error);
   }
@@ -307,6 +307,7 @@ export class SegmentWriter {
   #stop(action: string, error: unknown): never {
     this.#crashed = true;
     this.#crash = error;
+    this.onStop?.(error);
     throw new WriterCrashedError(action, error);
   }
 }

@@ -15,6 +15,7 @@
  * @module
  */
 
+import { Fence, FenceActiveError, type FenceHost, FenceNotActiveError } from "./fence.ts";
 import { type FileLock, IoFault } from "../platform/fs.ts";
 import {
   APPEND_OPTIONS,
@@ -81,6 +82,12 @@ import { rowsOf } from "./index/region_query.ts";
 import { encodeFooter } from "./index/segment_footer.ts";
 import type { SegmentWriter } from "./segment_writer.ts";
 import { Slab } from "./slab.ts";
+import { bootstrapOf } from "./watermarks/bootstrap.ts";
+import { AppliedProgress } from "./watermarks/applied_progress.ts";
+import type { FrontierView, WatermarkKind } from "./watermarks/frontier_view.ts";
+import type { HlcPoint } from "./watermarks/hlc_point.ts";
+import type { WaitOptions } from "./watermarks/wait.ts";
+import { Watermarks } from "./watermarks/watermarks.ts";
 import { assertDir, type ReadOptions, resolveOptions, type StoreOptions } from "./store_options.ts";
 
 /** The lock file of a journal. It stays when the lock goes. */
@@ -104,6 +111,12 @@ export interface BatchItem<Input = unknown> extends Omit<AppendOptions, "failIf"
 
 /** Options of a batch as a whole. */
 export type BatchOptions = Pick<AppendOptions, "failIf" | "durability">;
+
+/** A watermark to wait for after an append. */
+export interface DurabilityGate extends Omit<WaitOptions, "lane"> {
+  /** Which one. */
+  readonly watermark: WatermarkKind;
+}
 
 /** A denial to be recorded. */
 export interface DenialRequest<Context> {
@@ -155,6 +168,10 @@ export class Store extends JournalReader {
   #durableRows: number;
   /** What is being done to the files as a whole; one such thing at a time. */
   #lifecycle: Compaction | undefined;
+  /** The fence that has not ended, or whose end has still to be written. */
+  #fence: Fence | undefined;
+  #fenceCount = 0;
+  readonly #watermarks: Watermarks;
   /** The index file is saved again at the first sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
@@ -167,8 +184,14 @@ export class Store extends JournalReader {
     this.#storeIdBytes = facts.storeId;
     this.#lastTimestampUs = facts.lastTimestampUs;
     this.#durableRows = facts.source.index.count;
+    const { clock, scheduler } = facts.options;
+    this.#watermarks = new Watermarks({ clock, scheduler });
+    this.#applied = new AppliedProgress(this.#watermarks);
+    this.#writer.onStop = (cause) => this.#watermarks.poison(cause);
     this.#planNextSave();
   }
+
+  readonly #applied: AppliedProgress;
 
   /**
    * Opens the journal in `dir` for writing, and begins one when there is none.
@@ -205,13 +228,27 @@ export class Store extends JournalReader {
       }
     });
     const restoredUs = clock.monotonicUs();
+    const { index } = facts.source;
+    const oddities = [...facts.found.oddities];
+    if (index.isFenceOpen) {
+      oddities.push(
+        `cancelled a fence that a crash had left open, and its ${
+          index.count - index.visibleCount
+        } events with it`,
+      );
+    }
     const report: OpenReport = {
       ...facts.found,
+      oddities,
       elapsedUs: Math.round(clock.monotonicUs() - startedUs),
       phaseRestoreIndexUs: Math.round(restoredUs - startedUs),
     };
     const store = new Store(facts, report);
     try {
+      if (index.isFenceOpen) {
+        const events = index.count - index.visibleCount;
+        store.#record(EventKind.SYSTEM_FENCE_CANCEL, { events, recovered: true });
+      }
       store.#append(
         LIFECYCLE_COORDINATE,
         EventKind.SYSTEM_OPEN_COMPLETED,
@@ -220,6 +257,7 @@ export class Store extends JournalReader {
         true,
       );
       store.sync();
+      store.#watermarks.reset(withIo("read the journal", () => bootstrapOf(facts.source)));
     } catch (error) {
       store.#abandon();
       throw error;
@@ -255,6 +293,7 @@ export class Store extends JournalReader {
    * payload and stamps its version.
    * @throws {ClockConflictError} when `expectedClock` is not where the entity is.
    * @throws {ConditionConflictError} when an event that `failIf` names exists.
+   * @throws {FenceActiveError} while a fence is open.
    * @throws {CoordinateError} when the coordinate breaks a rule.
    * @throws {InvalidClockError} when the clock says a time before 1970.
    * @throws {ReservedKindError} when the kind belongs to the store.
@@ -272,6 +311,7 @@ export class Store extends JournalReader {
     options: AppendOptions = NO_OPTIONS,
   ): Receipt {
     this.#assertWritable("append");
+    if (this.#fence !== undefined) this.#assertUnfenced("append");
     return this.#append(coordinate, kind as EventKind | EventDefinition, payload, options, false);
   }
 
@@ -294,16 +334,16 @@ export class Store extends JournalReader {
     options: BatchOptions = NO_OPTIONS,
   ): Receipt[] {
     this.#assertWritable("append a batch");
-    const { batchMaxSize, batchMaxBytes } = this.options;
-    if (items.length > batchMaxSize) {
-      throw new TooLargeError({
-        what: "a batch",
-        unit: "items",
-        actual: items.length,
-        limit: batchMaxSize,
-        option: "batch.maxSize",
-      });
-    }
+    this.#assertUnfenced("append a batch");
+    return this.#appendBatch(items, options, undefined);
+  }
+
+  #appendBatch(
+    items: readonly BatchItem[],
+    options: BatchOptions,
+    fence: Fence | undefined,
+  ): Receipt[] {
+    this.#assertBatchCount(items.length);
     if (items.length === 0) return [];
     assertKnownKeys("append a batch", options, BATCH_OPTIONS);
     const conditions = compileConditions(options.failIf);
@@ -314,17 +354,8 @@ export class Store extends JournalReader {
     try {
       this.#prepareBatch(items, drafts);
       this.#assertWritable("append a batch");
-      let bytes = 0;
-      for (let i = 0; i < items.length; i++) bytes += drafts[i].countedSize;
-      if (bytes > batchMaxBytes) {
-        throw new TooLargeError({
-          what: "a batch",
-          unit: "bytes",
-          actual: bytes,
-          limit: batchMaxBytes,
-          option: "batch.maxBytes",
-        });
-      }
+      this.#assertFence(fence, "append a batch");
+      this.#assertBatchBytes(drafts, items.length);
       const replayed = this.#replayBatch(drafts, items.length);
       if (replayed !== undefined) return replayed;
       this.#assertNoneMatches(conditions);
@@ -347,6 +378,7 @@ export class Store extends JournalReader {
     options: AppendOptions = NO_OPTIONS,
   ): Receipt {
     this.#assertWritable("append a denial");
+    this.#assertUnfenced("append a denial");
     const { gates, denial, proposedKind, proposedContentHash, pipelineId } = request;
     const kind = typeof proposedKind === "number" ? proposedKind : proposedKind.kind;
     const payload: DenialPayload = gates.traceDenial(denial, {
@@ -389,6 +421,7 @@ export class Store extends JournalReader {
    */
   importEvents(source: JournalReader, options: ImportOptions = {}): ImportReport {
     this.#assertWritable("import events");
+    this.#assertUnfenced("import events");
     return runImport(source, options, {
       storeId: this.storeId,
       isKnown: (id) => this.source.index.findId(id, 0) !== ROW_NONE,
@@ -396,6 +429,7 @@ export class Store extends JournalReader {
         limits: this.options,
         commit: (drafts, count, durable) => {
           this.#assertWritable("import events");
+          this.#assertUnfenced("import events");
           return this.#commitBatch(drafts, count, durable)[0].globalSequence;
         },
         sync: () => this.sync(),
@@ -457,6 +491,7 @@ export class Store extends JournalReader {
    */
   protected override copySource(action: string): CopySource {
     this.#assertWritable(action);
+    this.#assertUnfenced(action);
     this.#syncNow(action);
     return super.copySource(action);
   }
@@ -511,7 +546,7 @@ export class Store extends JournalReader {
   compaction(options: CompactionOptions = {}): Compaction {
     this.#assertWritable("compact");
     this.#assertIdle("compact");
-    // An open fence would have to refuse it here: its events must not become visible by being moved.
+    this.#assertUnfenced("compact");
     const { fs, clock, coldStart } = this.options;
     const compaction: Compaction = new Compaction({
       fs,
@@ -572,7 +607,7 @@ export class Store extends JournalReader {
   prune(options: PruneOptions): PruneReport {
     this.#assertWritable("prune");
     this.#assertIdle("prune");
-    // An open fence would have to refuse it here, as in a compaction.
+    this.#assertUnfenced("prune");
     return withIo("prune", () =>
       prune({
         fs: this.options.fs,
@@ -600,10 +635,17 @@ export class Store extends JournalReader {
   }
 
   #finish(): void {
+    this.#watermarks.closing();
     this.#lifecycle?.abandon();
     try {
+      // Asking latches whether it is lost.
+      const fenceState = this.#fence?.state;
       this.#writer.assertAlive("close");
+      if (fenceState === "open") this.#fence?.[Symbol.dispose]();
       this.#recordClose();
+      // Whoever waits for the last sync is to learn of it, not only that the store is closed.
+      this.#writer.sync("close");
+      this.#markDurable();
       this.#writer.close("close");
       this.#saveIndex();
     } finally {
@@ -631,6 +673,7 @@ export class Store extends JournalReader {
     const { index, firstSequence } = this.source;
     const wallMs = Math.floor(this.#lastTimestampUs / 1000);
     try {
+      this.#assertUnfenced("close");
       const payload = { wallMs, globalSequence: firstSequence + index.count - 1 };
       const kind = EventKind.SYSTEM_CLOSE_COMPLETED;
       this.#append(LIFECYCLE_COORDINATE, kind, payload, NO_OPTIONS, true);
@@ -639,9 +682,181 @@ export class Store extends JournalReader {
     }
   }
 
+  /**
+   * Begins a fence: what is appended through it becomes visible together, or never. Until it ends, nothing
+   * can be appended past it, copied, compacted or pruned; reads go on.
+   *
+   * @throws {FenceActiveError} when one is open.
+   * @throws {StoreIoError} when it could not be written; nothing of it is left.
+   * @throws {WriterCrashedError} when the writer has stopped.
+   */
+  beginFence(): Fence {
+    this.#assertWritable("begin a fence");
+    this.#assertUnfenced("begin a fence");
+    const token = ++this.#fenceCount;
+    this.#record(EventKind.SYSTEM_FENCE_BEGIN, { token });
+    const { index, firstSequence } = this.source;
+    return this.#fence = new Fence(this.#fenceHost, token, firstSequence + index.count);
+  }
+
+  /** How far everything has come: six watermarks, for the journal and for each lane, at one moment. */
+  override frontier(): FrontierView {
+    this.#assertOpen("look at the frontier");
+    return this.#watermarks.view();
+  }
+
+  /**
+   * Waits until a watermark has come to a sequence; to be there is enough. Never causes a sync: somebody
+   * has to, for `durable`.
+   *
+   * @param target a sequence, or a point.
+   * @throws {WriterCrashedError} when the writer has stopped, wherever the watermark is.
+   * @throws {WaitTimeoutError} when the time is up; not before.
+   * @throws {StoreClosedError} when the store is closed and the watermark is not there.
+   * @throws the signal's reason, when it aborts.
+   * @throws {RangeError} when the target, the lane or the time is out of its range.
+   * @throws {TypeError} when the watermark or an option is none.
+   *
+   * @example Wait for somebody else's sync
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const { globalSequence } = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, 1);
+   * const durable = store.waitForDurable(globalSequence, { timeoutMs: 1000 });
+   * store.sync();
+   * await durable;
+   * ```
+   */
+  waitFor(kind: WatermarkKind, target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor(kind, target, options);
+  }
+  /** As {@linkcode waitFor}: an event has its place. */
+  waitForAccepted(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("accepted", target, options);
+  }
+  /** As {@linkcode waitFor}: the system has its bytes. */
+  waitForWritten(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("written", target, options);
+  }
+  /** As {@linkcode waitFor}: it survives a power cut. */
+  waitForDurable(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("durable", target, options);
+  }
+  /** As {@linkcode waitFor}: readers may see it. */
+  waitForVisible(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("visible", target, options);
+  }
+  /** As {@linkcode waitFor}: every registered projection has taken it in; see {@linkcode applied}. */
+  waitForApplied(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("applied", target, options);
+  }
+  /** As {@linkcode waitFor}: whoever follows the store has been woken for it. */
+  waitForEmitted(target: number | HlcPoint, options: WaitOptions): Promise<void> {
+    return this.#watermarks.waitFor("emitted", target, options);
+  }
+
+  /**
+   * A durability gate: waits until a watermark covers what was appended. The append itself is done either
+   * way; when the gate fails, the events are in the journal all the same.
+   *
+   * @param receipts of an append, or all of a batch.
+   * @throws as {@linkcode waitFor}.
+   * @throws {TypeError} when a receipt is not of an event in this journal.
+   *
+   * @example Answer only what a sync has covered
+   * ```ts
+   * import { EventKind, MemoryFs, Store } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * using store = Store.open("journal", { fs: new MemoryFs() });
+   * const receipt = store.append({ entity: "user:1", scope: "app" }, EventKind.DATA, 1);
+   * await assert.rejects(store.gate(receipt, { watermark: "durable", timeoutMs: 5 }), {
+   *   code: "WAIT_TIMEOUT",
+   * });
+   * store.sync();
+   * await store.gate(receipt, { watermark: "durable", timeoutMs: 5 });
+   * ```
+   */
+  async gate(receipts: Receipt | readonly Receipt[], gate: DurabilityGate): Promise<void> {
+    const { watermark, ...options } = gate;
+    let last = -1;
+    for (const receipt of receipts instanceof Receipt ? [receipts] : receipts) {
+      const isOurs = receipt instanceof Receipt && receipt.storeId === this.storeId &&
+        this.at(receipt.globalSequence)?.eventId === receipt.eventId;
+      if (!isOurs) throw new TypeError("Cannot wait for a receipt of no event in this journal");
+      last = Math.max(last, receipt.globalSequence);
+    }
+    if (last >= 0) await this.#watermarks.waitFor(watermark, last, options);
+  }
+
+  /**
+   * How far each projection has come, which moves the `applied` watermark: as far as the slowest. Whoever
+   * folds events registers here, and says how far it is.
+   */
+  get applied(): AppliedProgress {
+    return this.#applied;
+  }
+
+  /**
+   * The memory that a `SharedFrontier` in another realm reads the watermarks from.
+   *
+   * @internal
+   */
+  get frontierMemory(): SharedArrayBuffer {
+    return this.#watermarks.memory;
+  }
+
+  readonly #fenceHost: FenceHost = {
+    assertWritable: (action) => this.#assertWritable(action),
+    append: (fence, coordinate, kind, payload, options) => {
+      this.#assertWritable("append");
+      return this.#append(coordinate, kind, payload, options, false, fence);
+    },
+    appendBatch: (fence, items, options) => {
+      this.#assertWritable("append a batch");
+      return this.#appendBatch(items, options, fence);
+    },
+    appendDraft: (fence, draft, failIf) => this.appendDraft(draft, failIf, fence),
+    appendDrafts: (fence, drafts, count, failIf) => this.appendDrafts(drafts, count, failIf, fence),
+    end: (fence, isCommit) => {
+      const action = isCommit ? "commit" : "cancel";
+      this.#assertWritable(`${action} a fence`);
+      this.#assertFence(fence, action);
+      this.#endFence(fence, isCommit);
+    },
+  };
+
+  #endFence({ token, stagedCount: events }: Fence, isCommit: boolean): void {
+    // What is durable before it is visible can never be seen and then lost.
+    const kind = isCommit ? EventKind.SYSTEM_FENCE_COMMIT : EventKind.SYSTEM_FENCE_CANCEL;
+    this.#record(kind, { token, events }, isCommit ? DURABLE : NO_OPTIONS);
+    this.#fence = undefined;
+  }
+
+  /** Appends an event of the store's own. */
+  #record(kind: EventKind, payload: unknown, options: AppendOptions = NO_OPTIONS): void {
+    this.#append(LIFECYCLE_COORDINATE, kind, payload, options, true, this.#fence);
+  }
+
+  /** Throws when a fence is open. One that was cancelled and could not be ended is ended now. */
+  #assertUnfenced(action: string): void {
+    const fence = this.#fence;
+    if (fence === undefined) return;
+    if (fence.state === "open") throw new FenceActiveError(action);
+    this.#endFence(fence, false);
+  }
+
+  /** Throws when the open fence, if any, is not the one that the caller's code began with. */
+  #assertFence(fence: Fence | undefined, action: string): void {
+    if (this.#fence === fence) return;
+    throw fence === undefined ? new FenceActiveError(action) : new FenceNotActiveError(action);
+  }
+
   /** Lets go of everything without a word in the log: what is left is what a crash would leave. */
   #abandon(): void {
     this.closed = true;
+    this.#watermarks.close();
     this.holders.dismiss();
     try {
       this.#writer.release();
@@ -653,8 +868,12 @@ export class Store extends JournalReader {
     }
   }
 
-  #assertWritable(action: string): void {
+  #assertOpen(action: string): void {
     if (this.closed) throw new StoreClosedError(action);
+  }
+
+  #assertWritable(action: string): void {
+    this.#assertOpen(action);
     this.#writer.assertAlive(action);
   }
 
@@ -675,6 +894,95 @@ export class Store extends JournalReader {
     }
   }
 
+  /**
+   * Appends what was prepared in another realm, and leaves the syncs to the caller, so that many appends
+   * share one: {@linkcode syncIsDue} says when the journal wants one, and an append is durable once
+   * {@linkcode sync} has returned. The draft is the caller's, who has judged what is in it.
+   *
+   * @internal
+   */
+  appendDraft(draft: AppendDraft, failIf: AppendOptions["failIf"], fence?: Fence): Receipt {
+    this.#assertWritable("append");
+    if (fence === undefined) this.#assertUnfenced("append");
+    this.#assertFence(fence, "append");
+    const conditions = compileConditions(failIf);
+    this.#assertSize(draft);
+    if (draft.keyed) {
+      const row = this.source.index.findId(draft.eventId, 0);
+      if (row !== ROW_NONE) return this.receiptOf(row);
+    }
+    this.#assertNoneMatches(conditions);
+    return this.#commit(draft, "later");
+  }
+
+  /**
+   * As {@linkcode appendDraft}, for the first `count` drafts, as one batch.
+   *
+   * @internal
+   */
+  appendDrafts(
+    drafts: readonly AppendDraft[],
+    count: number,
+    failIf: AppendOptions["failIf"],
+    fence?: Fence,
+  ): Receipt[] {
+    this.#assertWritable("append a batch");
+    if (fence === undefined) this.#assertUnfenced("append a batch");
+    this.#assertFence(fence, "append a batch");
+    const conditions = compileConditions(failIf);
+    this.#assertBatchCount(count);
+    for (let i = 0; i < count; i++) {
+      try {
+        this.#assertSize(drafts[i]);
+      } catch (error) {
+        throw batchError(i, error);
+      }
+    }
+    this.#assertBatchBytes(drafts, count);
+    const replayed = this.#replayBatch(drafts, count);
+    if (replayed !== undefined) return replayed;
+    this.#assertNoneMatches(conditions);
+    return this.#commitBatch(drafts, count, "later");
+  }
+
+  /**
+   * Whether as many events have been appended since the last sync as `sync.everyNEvents` says.
+   *
+   * @internal
+   */
+  get syncIsDue(): boolean {
+    const every = this.options.syncEveryNEvents;
+    return every > 0 && this.#unsyncedEvents >= every;
+  }
+
+  /**
+   * The limits of an append, for whoever prepares one elsewhere.
+   *
+   * @internal
+   */
+  get appendLimits(): Readonly<
+    Record<"singleAppendMaxBytes" | "batchMaxSize" | "batchMaxBytes", number>
+  > {
+    const { singleAppendMaxBytes, batchMaxSize, batchMaxBytes } = this.options;
+    return { singleAppendMaxBytes, batchMaxSize, batchMaxBytes };
+  }
+
+  #assertBatchCount(count: number): void {
+    const { batchMaxSize: limit } = this.options;
+    if (count <= limit) return;
+    const option = "batch.maxSize";
+    throw new TooLargeError({ what: "a batch", unit: "items", actual: count, limit, option });
+  }
+
+  #assertBatchBytes(drafts: readonly AppendDraft[], count: number): void {
+    let bytes = 0;
+    for (let i = 0; i < count; i++) bytes += drafts[i].countedSize;
+    const { batchMaxBytes: limit } = this.options;
+    if (bytes <= limit) return;
+    const option = "batch.maxBytes";
+    throw new TooLargeError({ what: "a batch", unit: "bytes", actual: bytes, limit, option });
+  }
+
   /** @param internal lets the store use kinds that callers may not. */
   #append(
     coordinate: CoordinateLike,
@@ -682,6 +990,7 @@ export class Store extends JournalReader {
     payload: unknown,
     options: AppendOptions,
     internal: boolean,
+    fence?: Fence,
   ): Receipt {
     const conditions = compileConditions(options.failIf);
     if (options !== NO_OPTIONS) assertKnownKeys("append", options, APPEND_OPTIONS);
@@ -690,6 +999,7 @@ export class Store extends JournalReader {
     prepareDraft(draft, this.#registry, coordinate, kind, payload, options, internal);
     // The caller's code has run, and may have closed the store or met a failing disk.
     this.#assertWritable("append");
+    this.#assertFence(fence, "append");
     // The store has to be able to say that it opened, whatever limit the caller has set.
     if (!internal || kind === EventKind.SYSTEM_DENIAL) this.#assertSize(draft);
     if (draft.keyed) {
@@ -701,7 +1011,7 @@ export class Store extends JournalReader {
   }
 
   /** Writes one prepared event. */
-  #commit(draft: AppendDraft, durable: boolean): Receipt {
+  #commit(draft: AppendDraft, durable: boolean | "later"): Receipt {
     const { index } = this.source;
     const chain = this.#chainOf(draft);
     const { expectedClock } = draft;
@@ -727,8 +1037,7 @@ export class Store extends JournalReader {
     index.add(buffer, start + FRAME_HEADER_SIZE, offset, draft.eventHash);
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
-    if (!writer.unsynced) this.#durableRows = index.count;
-    this.visibility.raise();
+    this.#published(draft, Math.floor(timestampUs / 1000));
     return this.#receiptFor(draft, start, offset, end - start);
   }
 
@@ -738,16 +1047,8 @@ export class Store extends JournalReader {
       const item = items[i];
       const draft = drafts[i];
       try {
-        assertKnownKeys("append", item, BATCH_ITEM_KEYS);
-        prepareDraft(draft, this.#registry, item, item.kind, item.payload, item);
-        if (item.expectedClock !== undefined) {
-          throw new TypeError(
-            "expectedClock is for single appends; give the batch a failIf instead",
-          );
-        }
+        prepareItem(draft, this.#registry, item, i);
         this.#assertSize(draft);
-        draft.causationItem = item.causationItem;
-        if (draft.causationItem !== undefined) assertCausationItem(item, draft.causationItem, i);
       } catch (error) {
         throw batchError(i, error);
       }
@@ -785,7 +1086,11 @@ export class Store extends JournalReader {
     return rows.map((row) => this.receiptOf(row));
   }
 
-  #commitBatch(drafts: readonly AppendDraft[], count: number, durable: boolean): Receipt[] {
+  #commitBatch(
+    drafts: readonly AppendDraft[],
+    count: number,
+    durable: boolean | "later",
+  ): Receipt[] {
     const { index, firstSequence } = this.source;
     const timestampUs = this.#now();
     let bound = 0;
@@ -830,9 +1135,35 @@ export class Store extends JournalReader {
     }
     writer.advance(end - start);
     this.#lastTimestampUs = timestampUs;
-    if (!writer.unsynced) this.#durableRows = index.count;
-    this.visibility.raise();
+    this.#publishedGroup(drafts, count, Math.floor(timestampUs / 1000));
     return receipts;
+  }
+
+  /** Moves the watermarks for an event that the index has learned of, and wakes who waits for it. */
+  #published({ lane, globalSequence, kind }: AppendDraft, wallMs: number): void {
+    const watermarks = this.#watermarks;
+    if (this.#fence === undefined) {
+      watermarks.append(lane, wallMs, globalSequence);
+      this.visibility.raise();
+    } else if (kind === EventKind.SYSTEM_FENCE_COMMIT || kind === EventKind.SYSTEM_FENCE_CANCEL) {
+      watermarks.endFence(kind === EventKind.SYSTEM_FENCE_COMMIT, lane, wallMs, globalSequence);
+      this.visibility.raise();
+    } else {
+      watermarks.stage(lane, wallMs, globalSequence);
+    }
+    if (!this.#writer.unsynced) this.#markDurable();
+  }
+
+  /** As {@linkcode Store.#published}, for a group. */
+  #publishedGroup(drafts: readonly AppendDraft[], count: number, wallMs: number): void {
+    const first = drafts[0].globalSequence;
+    if (this.#fence === undefined) {
+      this.#watermarks.appendGroup(drafts, count, wallMs, first);
+      this.visibility.raise();
+    } else {
+      this.#watermarks.stageGroup(drafts, count, wallMs, first);
+    }
+    if (!this.#writer.unsynced) this.#markDurable();
   }
 
   /** The chain of a draft, or -1 when this is its first event. Checks names the journal does not know. */
@@ -951,8 +1282,10 @@ export class Store extends JournalReader {
     this.#nextSaveRows = count + Math.max(saveEveryNEvents, Math.floor(count / 2));
   }
 
-  #syncWhenDue(events: number, durable: boolean, action: string): void {
+  /** @param durable `"later"` leaves every sync to the caller. */
+  #syncWhenDue(events: number, durable: boolean | "later", action: string): void {
     this.#unsyncedEvents += events;
+    if (durable === "later") return;
     const every = this.options.syncEveryNEvents;
     if (durable || (every > 0 && this.#unsyncedEvents >= every)) {
       this.#writer.sync(action);
@@ -968,9 +1301,11 @@ export class Store extends JournalReader {
     if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
   }
 
+  /** Everything in the index has been synced. */
   #markDurable(): void {
     this.#unsyncedEvents = 0;
     this.#durableRows = this.source.index.count;
+    this.#watermarks.synced();
   }
 
   /** Throws when an event exists that the append must not follow. */
@@ -981,6 +1316,7 @@ export class Store extends JournalReader {
     for (const { region, after } of conditions) {
       const start = Math.max(index.firstRow, after === undefined ? 0 : after + 1 - firstSequence);
       let count = 0;
+      // What is staged behind the same fence counts, and what was cancelled never does.
       const range = { start, end: index.count, includeRetired: true };
       for (const row of rowsOf(index, region, range)) {
         rows.add(row);
@@ -1011,9 +1347,11 @@ export class Store extends JournalReader {
 }
 
 const NO_OPTIONS: AppendOptions = Object.freeze({});
-const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
-/** `expectedClock` is known, to be refused with a reason. */
-const BATCH_ITEM_KEYS: ReadonlySet<string> = new Set([
+const DURABLE: AppendOptions = Object.freeze({ durability: "durable" });
+/** What a batch may say as a whole. */
+export const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
+/** What an item of a batch may say. `expectedClock` is known, to be refused with a reason. */
+export const BATCH_ITEM_KEYS: ReadonlySet<string> = new Set([
   ...[...APPEND_OPTIONS].filter((key) => !BATCH_OPTIONS.has(key)),
   "entity",
   "scope",
@@ -1031,6 +1369,26 @@ function encodeInto(draft: AppendDraft, target: Uint8Array, start: number): numb
   return sealFrame(target, start, payloadStart, draft.payload);
 }
 
+/**
+ * Fills a draft with an item of a batch.
+ *
+ * @param index the item, counted from 0.
+ */
+export function prepareItem(
+  draft: AppendDraft,
+  registry: EventRegistry,
+  item: BatchItem,
+  index: number,
+): void {
+  assertKnownKeys("append", item, BATCH_ITEM_KEYS);
+  prepareDraft(draft, registry, item, item.kind, item.payload, item);
+  if (item.expectedClock !== undefined) {
+    throw new TypeError("expectedClock is for single appends; give the batch a failIf instead");
+  }
+  draft.causationItem = item.causationItem;
+  if (draft.causationItem !== undefined) assertCausationItem(item, draft.causationItem, index);
+}
+
 function assertCausationItem(item: BatchItem, causationItem: number, index: number): void {
   if (!Number.isInteger(causationItem) || causationItem < 0 || causationItem >= index) {
     throw new RangeError(`causationItem ${causationItem} is not an earlier item of the batch`);
@@ -1040,7 +1398,8 @@ function assertCausationItem(item: BatchItem, causationItem: number, index: numb
   }
 }
 
-function batchError(index: number, error: unknown): unknown {
+/** What an error of an item is for the whole batch. */
+export function batchError(index: number, error: unknown): unknown {
   const isOurs = error instanceof StoreError || error instanceof TypeError ||
     error instanceof RangeError;
   return isOurs && !(error instanceof WriterCrashedError) ? new BatchError(index, error) : error;

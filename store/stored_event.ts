@@ -2,6 +2,9 @@
  * An event as it is read back. What the index knows is answered from memory; the rest of the header
  * and the payload are read from the log when somebody touches them, checked, and kept.
  *
+ * Where there is no index, as in the realm of a worker, an event is its frame: everything is answered
+ * from those bytes, and with the same words.
+ *
  * @module
  */
 
@@ -14,12 +17,20 @@ import { EventKind as Kinds } from "./event_kind.ts";
 import { Coordinate } from "./coordinate.ts";
 import {
   CAUSATION_ID_OFFSET,
+  clockOf,
   CONTENT_HASH_OFFSET,
   CORRELATION_ID_OFFSET,
   depthOf,
+  ENTITY_OFFSET,
+  entitySizeOf,
+  type Erasure,
+  erasureOf,
+  EVENT_ID_OFFSET,
   extensionsOf,
   flagsOf,
   isZero,
+  kindOf,
+  laneOf,
   PAYLOAD_MESSAGEPACK,
   PAYLOAD_OPAQUE,
   payloadEncodingOf,
@@ -27,6 +38,10 @@ import {
   payloadStartOf,
   payloadVersionOf,
   PREV_HASH_OFFSET,
+  readUtf8,
+  scopeSizeOf,
+  scopeStartOf,
+  sequenceOf,
   tagsOf,
   timestampOf,
 } from "./frame.ts";
@@ -120,24 +135,45 @@ export interface EventJson {
 export class StoredEvent {
   /** Place in the journal. */
   readonly globalSequence: number;
-  readonly #source: EventSource;
+  /** Absent when the event stands alone; its body is there from the beginning then. */
+  readonly #source: EventSource | undefined;
+  /** Where it was, when it stands alone. */
+  readonly #position: LogPosition | undefined;
   #body: Uint8Array | undefined;
   #payload: unknown;
   #payloadDecoded = false;
 
   /**
-   * Made by the store.
+   * Made by the store. Without a source it stands alone: see {@linkcode StoredEvent.fromFrame}.
    *
    * @internal
    */
-  constructor(source: EventSource, globalSequence: number) {
+  constructor(
+    source: EventSource | undefined,
+    globalSequence: number,
+    body?: Uint8Array,
+    position?: LogPosition,
+  ) {
     this.#source = source;
+    this.#position = position;
+    this.#body = body;
     this.globalSequence = globalSequence;
   }
 
+  /**
+   * An event that needs no index and no open store: it answers everything from the body of its frame.
+   *
+   * @param body a body that `bodyProblem` found sound, and nothing but it. It becomes the event's own.
+   * @param position where the frame is.
+   *
+   * @internal
+   */
+  static fromFrame(body: Uint8Array, position: LogPosition): StoredEvent {
+    return new StoredEvent(undefined, sequenceOf(body, 0), body, position);
+  }
+
   /** Where the index has it. A reader's rows move when older events are pruned beside it. */
-  get #row(): number {
-    const { index, firstSequence } = this.#source;
+  #rowIn({ index, firstSequence }: EventSource): number {
     const row = this.globalSequence - firstSequence;
     if (row < index.firstRow) throw new EventPrunedError(this.globalSequence);
     return row;
@@ -145,18 +181,29 @@ export class StoredEvent {
 
   /** The id. */
   get eventId(): EventId {
-    const { index } = this.#source;
-    return formatId(index.idBytesOf(this.#row), index.idStartOf(this.#row));
+    const source = this.#source;
+    if (source === undefined) return formatId(this.bodyBytes, EVENT_ID_OFFSET);
+    const row = this.#rowIn(source);
+    return formatId(source.index.idBytesOf(row), source.index.idStartOf(row));
   }
   /** Whose fact it is. */
   get entity(): string {
-    const { index } = this.#source;
-    return index.entities.text(index.entityOf(index.chainOf(this.#row)));
+    const source = this.#source;
+    if (source === undefined) {
+      const body = this.bodyBytes;
+      return readUtf8(body, ENTITY_OFFSET, entitySizeOf(body, 0)) ?? "";
+    }
+    const { index } = source;
+    return index.entities.text(index.entityOf(index.chainOf(this.#rowIn(source))));
   }
   /** The boundary the entity lives in. */
   get scope(): string {
-    const { index } = this.#source;
-    return index.scopes.text(index.scopeOf(this.#row));
+    const source = this.#source;
+    if (source === undefined) {
+      const body = this.bodyBytes;
+      return readUtf8(body, scopeStartOf(body, 0), scopeSizeOf(body, 0)) ?? "";
+    }
+    return source.index.scopes.text(source.index.scopeOf(this.#rowIn(source)));
   }
   /** Entity and scope together. */
   get coordinate(): Coordinate {
@@ -164,26 +211,37 @@ export class StoredEvent {
   }
   /** What it says. */
   get kind(): EventKind {
-    return this.#source.index.kindOf(this.#row) as EventKind;
+    const source = this.#source;
+    return (source === undefined
+      ? kindOf(this.bodyBytes, 0)
+      : source.index.kindOf(this.#rowIn(source))) as EventKind;
   }
   /** Place in the entity's lane, from 0. */
   get clock(): number {
-    return this.#source.index.clockOf(this.#row);
+    const source = this.#source;
+    return source === undefined
+      ? clockOf(this.bodyBytes, 0)
+      : source.index.clockOf(this.#rowIn(source));
   }
   /** The lane; 0 unless the caller chose another. */
   get lane(): number {
-    const { index } = this.#source;
-    return index.laneOf(index.chainOf(this.#row));
+    const source = this.#source;
+    return source === undefined
+      ? laneOf(this.bodyBytes, 0)
+      : source.index.laneOf(source.index.chainOf(this.#rowIn(source)));
   }
   /** Where the frame is. */
   get position(): LogPosition {
-    const { index, log } = this.#source;
-    const segmentIndex = log.segmentIndexOf(this.#row);
-    const offset = index.offsetOf(this.#row);
+    const source = this.#source;
+    if (source === undefined) return this.#position!;
+    const { index, log } = source;
+    const row = this.#rowIn(source);
+    const segmentIndex = log.segmentIndexOf(row);
+    const offset = index.offsetOf(row);
     return {
       segmentId: log.segments[segmentIndex].id,
       offset,
-      size: log.frameEndOf(this.#row, segmentIndex) - offset,
+      size: log.frameEndOf(row, segmentIndex) - offset,
     };
   }
 
@@ -253,11 +311,17 @@ export class StoredEvent {
 
   /** Whether the payload has been erased; the header and the chain stay. */
   get isErased(): boolean {
-    return this.#source.index.stateOf(this.#row) !== STATE_PRESENT;
+    const source = this.#source;
+    return source === undefined
+      ? this.#erasure() !== undefined
+      : source.index.stateOf(this.#rowIn(source)) !== STATE_PRESENT;
   }
   /** Whether retention has taken the event out of queries; its payload is erased too. */
   get isRetired(): boolean {
-    return this.#source.index.stateOf(this.#row) === STATE_RETIRED;
+    const source = this.#source;
+    return source === undefined
+      ? this.#erasure() === "retired"
+      : source.index.stateOf(this.#rowIn(source)) === STATE_RETIRED;
   }
   /** The payload bytes as stored, as a copy; `undefined` when they were erased. */
   get payloadBytes(): Uint8Array | undefined {
@@ -335,8 +399,9 @@ export class StoredEvent {
     let body = 0;
     if (bytes === undefined) {
       // Decoding keeps nothing of the bytes, so a payload alone needs no copy of them.
-      body = this.#locate();
-      bytes = this.#source.log.located;
+      const source = this.#source!;
+      body = this.#locate(source);
+      bytes = source.log.located;
     }
     const payload = payloadOf(bytes, body);
     return payload === undefined
@@ -351,20 +416,28 @@ export class StoredEvent {
    */
   get bodyBytes(): Uint8Array {
     if (this.#body === undefined) {
-      const body = this.#locate();
-      this.#body = this.#source.log.copyOfLocated(body);
+      const source = this.#source!;
+      // Locating may begin the source anew, so its log is looked up afterwards.
+      const body = this.#locate(source);
+      this.#body = source.log.copyOfLocated(body);
     }
     return this.#body;
   }
 
+  /** What the frame itself says has become of the payload. */
+  #erasure(): Erasure | undefined {
+    const body = this.bodyBytes;
+    return erasureOf(body, 0, body.byteLength);
+  }
+
   /** Where the body starts in the log's `located` bytes. */
-  #locate(): number {
+  #locate(source: EventSource): number {
     // A writer may replace the segment again while the journal is read anew.
     for (let attempt = 1;; attempt++) {
       try {
-        return this.#source.log.locate(this.#row);
+        return source.log.locate(this.#rowIn(source));
       } catch (error) {
-        if (attempt === ATTEMPT_COUNT_MAX || this.#source.recover?.(error) !== true) throw error;
+        if (attempt === ATTEMPT_COUNT_MAX || source.recover?.(error) !== true) throw error;
       }
     }
   }

@@ -1,6 +1,7 @@
 // Spec 6.7: an event as it is read; lazily, exactly, and never something else.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { inspect } from "node:util";
 import { MemoryFs } from "../platform/memory.ts";
 import { DIR, factsOf, openIn, ORDER, OTHER, PAID, PLACED } from "../tests/support_api/journal.ts";
 import { spiedFs } from "../tests/support_api/spied_fs.ts";
@@ -8,8 +9,9 @@ import type { AppendOptions } from "./append.ts";
 import { CorruptionError } from "./errors.ts";
 import { DecodeError, defineEvent } from "./event_definition.ts";
 import { blake3, toHex } from "./hash.ts";
+import { FRAME_HEADER_SIZE } from "./frame.ts";
 import { Store } from "./store.ts";
-import type { StoredEvent } from "./stored_event.ts";
+import { StoredEvent } from "./stored_event.ts";
 
 /** A journal on which every read of bytes is counted. */
 function countedReader(
@@ -255,5 +257,96 @@ test("events are read alike from the writer's buffer, from the file, and over ma
     using reader = Store.openReadOnly(DIR, { fs, fdBudget });
     assert.deepEqual(reader.query().slice(0, live.length).map(factsOf), live);
     for (const i of shuffled) assert.deepEqual(factsOf(reader.at(i)!), live[i]);
+  }
+});
+
+/** What every getter of an event answers: a new one cannot be forgotten here. */
+function answersOf(event: StoredEvent): Record<string, unknown> {
+  const answers: Record<string, unknown> = { globalSequence: event.globalSequence };
+  for (
+    const [name, { get }] of Object.entries(Object.getOwnPropertyDescriptors(StoredEvent.prototype))
+  ) {
+    if (get === undefined) continue;
+    try {
+      answers[name] = get.call(event);
+    } catch (error) {
+      answers[name] = String(error);
+    }
+  }
+  return answers;
+}
+
+/** The event that its frame alone makes, read from the file of its segment. */
+function eventOfFrame(fs: MemoryFs, position: StoredEvent["position"]): StoredEvent {
+  const name = `${String(position.segmentId).padStart(6, "0")}.fbat`;
+  const { offset, size } = position;
+  const bytes = fs.readFile(`${DIR}/${name}`, 2 ** 31);
+  return StoredEvent.fromFrame(bytes.slice(offset + FRAME_HEADER_SIZE, offset + size), position);
+}
+
+test("an event that is made of its frame alone says what the store says of it, in every field", () => {
+  const fs = new MemoryFs();
+  const store = openIn(fs, { segmentMaxBytes: 2_000 });
+  const placed = defineEvent<{ total: number }>({ name: "order.placed", kind: PLACED });
+  const { eventId } = store.append(ORDER, placed, { total: 12 }, {
+    lane: 1,
+    depth: 2,
+    flags: 0xff,
+  });
+  store.append(ORDER, PAID, { total: 1 }, {
+    lane: 1,
+    causationId: eventId,
+    correlationId: eventId,
+  });
+  store.append(ORDER, PAID, Uint8Array.of(0xc0), { payloadEncoding: "opaque" });
+  store.append(ORDER, PAID, new Uint8Array(0), { payloadEncoding: "opaque", lane: 0xfffffffe });
+  // Payloads that end like an erased one.
+  for (const payload of [null, false, { a: null }, Uint8Array.of(0xc2)]) {
+    store.append(OTHER, PAID, payload, { tags: ["a", "größe:40", "c".repeat(100)] });
+  }
+  store.append({ entity: "kunde:müller", scope: "größe" }, PLACED, "ü".repeat(100), {
+    extensions: { "app.audit": Uint8Array.of(1), "app.more": new Uint8Array(300) },
+    tags: ["t"],
+  });
+  store.append({ entity: "e".repeat(200), scope: "s".repeat(90) }, PLACED, 5);
+  store.appendBatch([1, 2, 3].map((payload) => ({ ...ORDER, kind: PAID, payload })));
+  for (let i = 0; i < 30; i++) {
+    store.append({ entity: `gone:${i % 3}`, scope: "shop" }, PAID, { i });
+  }
+  for (const [type, entity] of [["tombstone", "gone:1"], ["retention", "gone:2"]] as const) {
+    const { outcome } = store.compact({
+      strategy: { type, keep: (event) => event.entity !== entity },
+      minSegments: 1,
+      seal: true,
+    });
+    assert.equal(outcome, "performed");
+  }
+  store.close();
+
+  using reader = Store.openReadOnly(DIR, { fs });
+  const { eventCount } = reader.stats();
+  let erased = 0;
+  let retired = 0;
+  for (let sequence = 0; sequence < eventCount; sequence++) {
+    const event = reader.at(sequence)!;
+    const alone = eventOfFrame(fs, event.position);
+    assert.deepEqual(answersOf(alone), answersOf(event), `event ${sequence}`);
+    // Without the payload having been touched before.
+    assert.deepEqual(eventOfFrame(fs, event.position).toJSON(), event.toJSON());
+    assert.equal(alone.payload, alone.payload, "decoded once");
+    assert.equal(inspect(alone), inspect(event));
+    assert.equal(alone.is(placed), event.is(placed));
+    if (event.isErased) erased++;
+    if (event.isRetired) retired++;
+  }
+  assert.deepEqual([erased, retired], [20, 10]);
+  const alone = eventOfFrame(fs, reader.get(eventId)!.position);
+  assert.deepEqual(alone.decode(placed), { total: 12 });
+  const gone = reader.latest("gone:1")!;
+  for (const event of [gone, eventOfFrame(fs, gone.position)]) {
+    assert.throws(
+      () => event.decode(defineEvent({ name: "gone", kind: PAID })),
+      (error) => error instanceof DecodeError && error.reason === "Erased",
+    );
   }
 });

@@ -32,6 +32,7 @@ import { CompactionError, CorruptionError, StoreIoError } from "../errors.ts";
 import { evidenceHash } from "../evidence.ts";
 import { payloadStartOf, timestampOf } from "../frame.ts";
 import { blake3Into, bytesEqual, HASH_SIZE, toHex } from "../hash.ts";
+import type { EventIndex } from "../index/event_index.ts";
 import { INDEX_FILE_NAME } from "../index/index_file.ts";
 import { NAME_UNKNOWN } from "../index/interner.ts";
 import type { Segment } from "../segment_log.ts";
@@ -135,6 +136,11 @@ export function prune(host: PruneHost, options: PruneOptions, isPlan = false): P
 /** Where a segment begins. */
 type Start = Pick<Segment, "id" | "firstRow">;
 
+/** Whether the event of a row, if there is one, was staged behind a fence that was cancelled. */
+function isInCancelledFence(index: EventIndex, row: number): boolean {
+  return row < index.count && index.isCancelled(row);
+}
+
 class Prune {
   readonly #host: PruneHost;
   readonly #options: PruneOptions;
@@ -162,6 +168,8 @@ class Prune {
       while (
         count + 1 < starts.length && source.firstSequence + starts[count + 1].firstRow <= below
       ) count++;
+      // What says that a fence was cancelled has to stay as long as an event of it.
+      while (count > 0 && isInCancelledFence(source.index, starts[count].firstRow)) count--;
       if (count === 0) {
         return this.#end("skipped", {
           reason: starts.length === 1

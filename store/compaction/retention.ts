@@ -133,7 +133,8 @@ const STEP_ROWS = 16_384;
 /**
  * Finds the rows that are to lose their payload; yields after each bounded piece of work.
  *
- * The store's own events are never among them, nor is one that has lost all it can lose.
+ * The store's own events are never among them, nor is one that has lost all it can lose. Those of
+ * cancelled fences always are.
  *
  * @throws {RuleFailure} when the caller's function throws.
  */
@@ -152,6 +153,11 @@ function* judgeOneByOne(
   let bytes = 0;
   for (let row = start; row < end; row++) {
     if (!isEligible(judgement, row)) continue;
+    // Nobody can read it any more, so nobody is asked.
+    if (source.index.isCancelled(row)) {
+      doomed.add(row);
+      continue;
+    }
     let isKept: boolean;
     try {
       isKept = keep(new StoredEvent(source, row + source.firstSequence));
@@ -191,6 +197,12 @@ function* judgeByLimits(
   const firstYoungRow = rule.maxAgeUs === Infinity
     ? 0
     : findRowSince(source, start, nowUs - rule.maxAgeUs);
+  for (const range of index.cancelledRanges()) {
+    const last = Math.min(end, range.end);
+    for (let row = Math.max(start, range.start); row < last; row++) {
+      if (isEligible(judgement, row)) doomed.add(row);
+    }
+  }
   let isFull = false;
   let count = 0;
   let bytes = 0;

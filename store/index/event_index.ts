@@ -21,11 +21,17 @@
  *
  * The columns of a chunk share one buffer, so that a full chunk is saved, and read back, as it is.
  *
+ * **Fences.** Between the event that begins a fence and the one that ends it stand only staged events, so
+ * what readers may see is all rows below a bound, but for those of cancelled fences, which bear a bit. The
+ * index finds both out from the kinds of the events it is given, whichever way they come: from an append,
+ * from frames or from a footer.
+ *
  * @module
  */
 
 import { assert } from "../assert.ts";
 import { readU16, readU32 } from "../bytes.ts";
+import { EventKind } from "../event_kind.ts";
 import {
   CAUSATION_ID_OFFSET,
   clockOf,
@@ -60,6 +66,16 @@ export const STATE_PRESENT = 0;
 export const STATE_ERASED = 1;
 /** The payload is gone, and queries leave the event out. Its header still counts for everything else. */
 export const STATE_RETIRED = 2;
+
+/** A bit of the state of a row: its fence was cancelled, and nobody may see it, ever. */
+const STATE_CANCELLED = 4;
+const STATE_ERASURE_MASK = 3;
+
+/** Rows from `start` up to but not including `end`. */
+export interface Rows {
+  readonly start: number;
+  readonly end: number;
+}
 
 /** Bytes of a row in all columns. */
 export const ROW_SIZE: number = ID_SIZE + 7 * 4 + 2 + 1;
@@ -137,6 +153,10 @@ export class EventIndex {
   #count = 0;
   #entityCount = 0;
   #retiredCount = 0;
+  /** The first row staged behind a fence that has not ended, or -1. */
+  #stagedStart = -1;
+  #cancelledCount = 0;
+  readonly #cancelledRanges: Rows[] = [];
   #firstRow = 0;
 
   /** Entities, scopes and tags as numbers. */
@@ -200,17 +220,40 @@ export class EventIndex {
    * not ended.
    */
   get visibleCount(): number {
-    return this.#count;
+    return this.#stagedStart < 0 ? this.#count : this.#stagedStart;
+  }
+
+  /** Whether a fence has begun and not ended. */
+  get isFenceOpen(): boolean {
+    return this.#stagedStart >= 0;
   }
 
   /** Whether no reader may see a row: it is staged behind a fence, or its fence was cancelled. */
-  isHidden(_row: number): boolean {
-    return false;
+  isHidden(row: number): boolean {
+    return (this.#stagedStart >= 0 && row >= this.#stagedStart) || this.isCancelled(row);
   }
 
-  /** The rows that a cancelled fence hides for ever, as ranges from `start` up to but not including `end`. */
-  cancelledRanges(): readonly { readonly start: number; readonly end: number }[] {
-    return [];
+  /** Whether a row's fence was cancelled. */
+  isCancelled(row: number): boolean {
+    return this.#cancelledCount > 0 &&
+      (this.#chunks[row >>> CHUNK_SHIFT].state[row & CHUNK_MASK] & STATE_CANCELLED) !== 0;
+  }
+
+  /** How many rows from `start` up to but not including `end` cancelled fences hide for ever. */
+  cancelledWithin(start: number, end: number): number {
+    let count = 0;
+    // The newest are asked about most, and there may be many.
+    for (let i = this.#cancelledRanges.length - 1; i >= 0; i--) {
+      const range = this.#cancelledRanges[i];
+      if (range.end <= start) break;
+      count += Math.max(0, Math.min(end, range.end) - Math.max(start, range.start));
+    }
+    return count;
+  }
+
+  /** The rows that cancelled fences hide for ever, ascending. */
+  cancelledRanges(): readonly Rows[] {
+    return this.#cancelledRanges;
   }
 
   /** The first row that is still there: those before it have been pruned. */
@@ -308,6 +351,26 @@ export class EventIndex {
     this.#headHashKnown[chain] = 1;
   }
 
+  /** The lanes other than 0 that have an event, each with the rows of its newest and newest visible one. */
+  sideLanes(): Map<number, { last: number; visible: number }> {
+    const lanes = new Map<number, { last: number; visible: number }>();
+    for (const chains of this.#sideChains.values()) {
+      for (const [lane, chain] of chains) {
+        const last = this.headOf(chain);
+        let visible = last;
+        while (visible >= this.#firstRow && this.isHidden(visible)) {
+          visible = this.previousOf(visible);
+        }
+        const known = lanes.get(lane);
+        lanes.set(lane, {
+          last: Math.max(last, known?.last ?? ROW_NONE),
+          visible: Math.max(visible, known?.visible ?? ROW_NONE),
+        });
+      }
+    }
+    return lanes;
+  }
+
   /** The entity of a chain. */
   entityOf(chain: number): number {
     return this.#chainEntity[chain];
@@ -350,6 +413,7 @@ export class EventIndex {
     chunk.tagSet[at] = this.#addTags(bytes, body, row);
     chunk.kind[at] = kind;
 
+    if (isFenceKind(kind)) this.#trackFence(row, kind);
     this.#chainHead[chain] = row + 1;
     if (eventHash === undefined) this.#headHashKnown[chain] = 0;
     else this.setHeadHash(chain, eventHash);
@@ -396,6 +460,7 @@ export class EventIndex {
       chunk.kind[at] = kind;
       this.#chainHead[chain] = row + 1;
       this.#headHashKnown[chain] = 0;
+      if (isFenceKind(kind)) this.#trackFence(row, kind);
       this.#list(row, this.#chainEntity[chain], scope, kind);
       if (columns.state[i] !== STATE_PRESENT) this.setState(row, columns.state[i]);
     }
@@ -439,6 +504,27 @@ export class EventIndex {
       clocks[chain]++;
     }
     return offset < columns.framesEnd ? undefined : "its frames go on behind their end";
+  }
+
+  /** Moves what readers may see, at the row of an event that begins or ends a fence. */
+  #trackFence(row: number, kind: number): void {
+    if (kind === EventKind.SYSTEM_FENCE_BEGIN) {
+      if (this.#stagedStart < 0) this.#stagedStart = row + 1;
+      return;
+    }
+    if (kind === EventKind.SYSTEM_FENCE_CANCEL && this.#stagedStart >= 0) {
+      this.#cancel({ start: this.#stagedStart, end: row });
+    }
+    this.#stagedStart = -1;
+  }
+
+  #cancel(range: Rows): void {
+    if (range.start >= range.end) return;
+    for (let row = range.start; row < range.end; row++) {
+      this.#chunks[row >>> CHUNK_SHIFT].state[row & CHUNK_MASK] |= STATE_CANCELLED;
+    }
+    this.#cancelledCount += range.end - range.start;
+    this.#cancelledRanges.push(range);
   }
 
   /** Puts a row into the lists, and counts it. */
@@ -503,16 +589,17 @@ export class EventIndex {
 
   /** Whether a row's event has its payload: `STATE_PRESENT`, `STATE_ERASED` or `STATE_RETIRED`. */
   stateOf(row: number): number {
-    return this.#chunks[row >>> CHUNK_SHIFT].state[row & CHUNK_MASK];
+    return this.#chunks[row >>> CHUNK_SHIFT].state[row & CHUNK_MASK] & STATE_ERASURE_MASK;
   }
 
   /** Says that a row's event has lost its payload. */
   setState(row: number, state: number): void {
     const chunk = this.#chunks[row >>> CHUNK_SHIFT];
     const at = row & CHUNK_MASK;
-    if (chunk.state[at] === STATE_RETIRED) this.#retiredCount--;
+    const before = chunk.state[at];
+    if ((before & STATE_ERASURE_MASK) === STATE_RETIRED) this.#retiredCount--;
     if (state === STATE_RETIRED) this.#retiredCount++;
-    chunk.state[at] = state;
+    chunk.state[at] = (before & STATE_CANCELLED) | state;
   }
 
   /** How many rows queries leave out. */
@@ -576,7 +663,8 @@ export class EventIndex {
       const rowStart = (row & CHUNK_MASK) * ID_SIZE;
       let i = 0;
       while (i < ID_SIZE && bytes[rowStart + i] === id[start + i]) i++;
-      if (i === ID_SIZE) return row;
+      // What was cancelled never happened: its key may be used again, and another row may have its id.
+      if (i === ID_SIZE && !this.isCancelled(row)) return row;
     }
   }
 
@@ -593,6 +681,7 @@ export class EventIndex {
    */
   save(image: ImageWriter): void {
     image.number(this.#count);
+    image.number(this.#stagedStart + 1);
     for (const names of [this.entities, this.scopes, this.tags]) names.save(image);
     for (const lists of [this.byEntity, this.byScope, this.byTag, this.byKind]) lists.save(image);
     image.number(this.#kindNumbers.size);
@@ -623,6 +712,7 @@ export class EventIndex {
    */
   static restore(image: ImageReader): EventIndex {
     const count = image.count(image.rest / ROW_SIZE);
+    const staged = image.count(count + 1);
     const entities = Interner.restore(image);
     const scopes = Interner.restore(image);
     const tags = Interner.restore(image);
@@ -661,6 +751,7 @@ export class EventIndex {
       );
     }
     index.#count = count;
+    index.#stagedStart = staged - 1;
     for (let entity = 0; entity < entities.count; entity++) {
       if (index.byEntity.count(entity) > 0) index.#entityCount++;
     }
@@ -714,16 +805,30 @@ export class EventIndex {
       const row = first + i;
       const set = chunk.tagSet[i];
       sound = sound && chunk.chain[i] < chains && chunk.scope[i] < scopes &&
-        chunk.previous[i] <= row && chunk.cause[i] <= row && chunk.state[i] <= STATE_RETIRED;
+        chunk.previous[i] <= row && chunk.cause[i] <= row &&
+        (chunk.state[i] & STATE_ERASURE_MASK) <= STATE_RETIRED &&
+        chunk.state[i] <= STATE_CANCELLED + STATE_RETIRED;
       if (set !== 0 && sound) {
         // Each row has a run of its own, so that all of them together are walked once.
         tagWords += 1 + arena[set];
         sound = tagWords <= arena.length && isTagRun(arena, set, tags);
       }
-      if (chunk.state[i] === STATE_RETIRED) this.#retiredCount++;
+      const state = chunk.state[i];
+      if ((state & STATE_ERASURE_MASK) === STATE_RETIRED) this.#retiredCount++;
+      if ((state & STATE_CANCELLED) !== 0) this.#addCancelled(row);
     }
     assertImage(sound, "a row leads nowhere");
     return tagWords;
+  }
+
+  /** Counts a cancelled row of an image; they come in order. */
+  #addCancelled(row: number): void {
+    this.#cancelledCount++;
+    const ranges = this.#cancelledRanges;
+    const last = ranges.at(-1);
+    // Two fences never touch: the events that end and begin them stand between.
+    if (last?.end === row) ranges[ranges.length - 1] = { start: last.start, end: row + 1 };
+    else ranges.push({ start: row, end: row + 1 });
   }
 
   /** Bytes of memory in the typed arrays. */
@@ -858,6 +963,11 @@ export class EventIndex {
       if (cause !== ROW_NONE) effects.lists.push(cause, effects.built);
     }
   }
+}
+
+/** Whether an event of this kind begins or ends a fence. */
+function isFenceKind(kind: number): boolean {
+  return kind >= EventKind.SYSTEM_FENCE_BEGIN && kind <= EventKind.SYSTEM_FENCE_CANCEL;
 }
 
 const NO_TAGS = new Uint32Array(0);

@@ -236,8 +236,8 @@ test("the index file of another journal is left aside", () => {
 
 test("a newer index file is left aside", () => {
   const newer = INDEX.slice();
-  writeU16(newer, 6, 2);
-  const reason = "it has version 2, and this program reads 1";
+  writeU16(newer, 6, 3);
+  const reason = "it has version 3, and this program reads 2";
   check("newer", () => fsOf(withIndex(newer)), ignored(reason));
 });
 

@@ -5,7 +5,7 @@
  * | Offset | Size | Field      | Type   | Notes                                    |
  * | -----: | ---: | ---------- | ------ | ---------------------------------------- |
  * |      0 |    6 | magic      | ASCII  | `FBATIX`                                 |
- * |      6 |    2 | `version`  | u16 BE | 1                                        |
+ * |      6 |    2 | `version`  | u16 BE | 2                                        |
  * |      8 |    4 | `checksum` | u32 BE | CRC-32 of everything from offset 16      |
  * |     12 |    4 |            |        | zeros                                    |
  * |     16 |    n | image      |        | see `image.ts`; the sections below       |
@@ -35,7 +35,7 @@ import type { EventSource } from "../stored_event.ts";
 /** The name of the file. */
 export const INDEX_FILE_NAME = "index.fbati";
 const MAGIC = Uint8Array.of(0x46, 0x42, 0x41, 0x54, 0x49, 0x58);
-const INDEX_FILE_VERSION = 1;
+const INDEX_FILE_VERSION = 2;
 const HEADER_SIZE = 16;
 /** One array has to hold the file. A journal of more than some fifty million events has footers instead. */
 const FILE_SIZE_MAX = 2 ** 32 - 2 ** 20;

@@ -95,6 +95,7 @@ test("encodeIndexFile() writes the documented bytes", () => {
     ONE + ZERO + "0000000000806440" + "0000000000008940" + "0000e0ddb7d5eb41" +
     // id 1, row 0, frames from 164 to 800, headerCrc 0xdeadbeef
     TWO + // rows
+    ZERO + // no open fence
     TWO + TWO + // entities: 2, in 2 bytes
     "00000000" + "01000000" + "02000000" + "00000000" + "6162" + "000000000000" +
     ONE + ONE + // scopes: 1, in 1 byte
@@ -127,7 +128,7 @@ test("encodeIndexFile() writes the documented bytes", () => {
   assert.equal(
     hex(FILE.subarray(0, HEADER_SIZE)),
     "464241544958" + // FBATIX
-      "0001" + // version
+      "0002" + // version
       crc32(FILE.subarray(HEADER_SIZE)).toString(16).padStart(8, "0") +
       "00000000",
   );
@@ -241,7 +242,7 @@ test("decodeIndexFile() never takes a file with a flipped bit", () => {
       const expected = offset < 6
         ? /^it does not begin with FBATIX$/
         : offset < 8
-        ? /^it has version \d+, and this program reads 1$/
+        ? /^it has version \d+, and this program reads 2$/
         : offset < 12 || offset >= HEADER_SIZE
         ? /^its checksum does not match$/
         : /^its header has something where zeros belong$/;
@@ -252,11 +253,11 @@ test("decodeIndexFile() never takes a file with a flipped bit", () => {
 
 test("decodeIndexFile() turns down a newer version, whatever follows it", () => {
   const newer = FILE.slice();
-  writeU16(newer, 6, 2);
-  assert.equal(reasonOf(newer), "it has version 2, and this program reads 1");
+  writeU16(newer, 6, 3);
+  assert.equal(reasonOf(newer), "it has version 3, and this program reads 2");
   assert.equal(
     reasonOf(newer.subarray(0, HEADER_SIZE)),
-    "it has version 2, and this program reads 1",
+    "it has version 3, and this program reads 2",
   );
 });
 
@@ -611,7 +612,7 @@ test("readIndexFile() asks for no memory on the word of a size alone", () => {
   const newer = FILE.slice();
   writeU16(newer, 6, 9);
   assert.deepEqual(read(newer, 2 ** 31), [
-    { type: "unusable", reason: "it has version 9, and this program reads 1" },
+    { type: "unusable", reason: "it has version 9, and this program reads 2" },
     HEADER_SIZE,
   ]);
   assert.deepEqual(read(FILE, 2 ** 32)[0], {

@@ -174,6 +174,7 @@ export class RowFilter {
   matches(row: number): boolean {
     const index = this.#index;
     const { entities, tags, includeRetired } = this.#numbers;
+    if (index.isCancelled(row)) return false;
     if (!includeRetired && index.isRetired(row)) return false;
     const chain = index.chainOf(row);
     if (this.#scope >= 0 && index.scopeOf(row) !== this.#scope) return false;

@@ -69,6 +69,7 @@ export function indexFileSections(bytes: Uint8Array): Sections {
     }
   }
   const count = walk.number("count");
+  walk.number("staged");
   for (const name of ["entities", "scopes", "tags"]) walk.names(name);
   for (const name of ["byEntity", "byScope", "byTag", "byKind"]) {
     const lists = walk.number(`${name}.listCount`);

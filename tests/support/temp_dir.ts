@@ -17,8 +17,8 @@ export function inTempDir<T>(action: (dir: string) => T): T {
   }
 }
 
-/** As {@linkcode inTempDir}, for what waits. */
-export async function inTempDirAsync<T>(action: (dir: string) => Promise<T>): Promise<T> {
+/** As {@linkcode inTempDir}, for an action that takes its time. */
+export async function withTempDir<T>(action: (dir: string) => Promise<T>): Promise<T> {
   const dir = mkdtempSync(join(tmpdir(), "batpak-"));
   try {
     return await action(dir);
