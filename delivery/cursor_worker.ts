@@ -13,7 +13,7 @@ import { Region, type RegionLike } from "../store/region.ts";
 import type { CanalHandle } from "./canal.ts";
 import { CheckpointId } from "./checkpoint_id.ts";
 import { type CursorWorkerHandler, FunctionUnit } from "./function_unit.ts";
-import type { HandlerUnit } from "./handler_unit.ts";
+import type { CursorWorkerAction, HandlerUnit } from "./handler_unit.ts";
 import { type RealmOptions, RealmUnit } from "./realm/realm_unit.ts";
 import { checkRestartPolicy, type RestartPolicy } from "./restart_budget.ts";
 import { type CursorWorkerCallbacks, type CursorWorkerStatus, Supervisor } from "./supervisor.ts";
@@ -111,11 +111,15 @@ const REALM_OPTIONS: ReadonlySet<string> = new Set([
  * assert.equal(worker.status.committed, 3);
  * ```
  */
-export function startCursorWorker<S extends JournalReader>(
+export function startCursorWorker<
+  S extends JournalReader,
+  // Without the const, TypeScript takes the only action that an async handler returns for a mere string.
+  const Action extends CursorWorkerAction,
+>(
   store: S,
   region: RegionLike,
   options: CursorWorkerOptions,
-  handler: CursorWorkerHandler<S> | HandlerUnit,
+  handler: CursorWorkerHandler<S, Action> | HandlerUnit,
 ): CursorWorker;
 /**
  * Starts a worker whose handler runs in a realm of its own: a Web Worker of yours, whose file calls

@@ -18,10 +18,13 @@ import {
  * Handles a batch, which is never empty, and says what came of it. What it throws is a crash, and so is
  * returning anything but an action: silence must not commit.
  */
-export type CursorWorkerHandler<S extends JournalReader = JournalReader> = (
+export type CursorWorkerHandler<
+  S extends JournalReader = JournalReader,
+  Action extends CursorWorkerAction = CursorWorkerAction,
+> = (
   batch: readonly StoredEvent[],
   context: CursorWorkerContext<S>,
-) => CursorWorkerAction | Promise<CursorWorkerAction>;
+) => Action | Promise<Action>;
 
 /** Calls a function. It lives as long as this realm, so it never dies. */
 export class FunctionUnit implements HandlerUnit {

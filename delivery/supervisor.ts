@@ -25,6 +25,7 @@
 import type { CursorHost, CursorPosition } from "../store/cursor.ts";
 import type { CursorGapConfig } from "../store/cursor_gaps.ts";
 import { JournalChangingError, StoreClosedError, StoreError } from "../store/errors.ts";
+import { withIo } from "../store/io.ts";
 import type { JournalReader } from "../store/journal_reader.ts";
 import type { Region } from "../store/region.ts";
 import type { StoredEvent } from "../store/stored_event.ts";
@@ -245,7 +246,9 @@ export class Supervisor {
     if (this.#isStoreGone) return false;
     const { store, region, checkpointId, gaps, restart } = this.#it;
     try {
-      this.#durable = bindCursor(store, region, checkpointId, { gaps });
+      this.#durable = withIo("start a cursor worker", () => {
+        return bindCursor(store, region, checkpointId, { gaps });
+      });
     } catch (error) {
       return this.#fail(error);
     }

@@ -172,8 +172,6 @@ export class Store extends JournalReader {
   #fence: Fence | undefined;
   #fenceCount = 0;
   readonly #watermarks: Watermarks;
-  /** Where each lane is that the open fence has staged something on. */
-  readonly #stagedLanes = new Map<number, HlcPoint>();
   /** The index file is saved again at the first sync that finds so many rows. */
   #nextSaveRows = Infinity;
 
@@ -656,6 +654,7 @@ export class Store extends JournalReader {
   }
 
   #finish(): void {
+    this.#watermarks.closing();
     this.#lifecycle?.abandon();
     try {
       // Asking latches whether it is lost.
@@ -663,6 +662,9 @@ export class Store extends JournalReader {
       this.#writer.assertAlive("close");
       if (fenceState === "open") this.#fence?.[Symbol.dispose]();
       this.#recordClose();
+      // Whoever waits for the last sync is to learn of it, not only that the store is closed.
+      this.#writer.sync("close");
+      this.#markDurable();
       this.#writer.close("close");
       this.#saveIndex();
     } finally {
@@ -847,7 +849,6 @@ export class Store extends JournalReader {
     const kind = isCommit ? EventKind.SYSTEM_FENCE_COMMIT : EventKind.SYSTEM_FENCE_CANCEL;
     this.#record(kind, { token, events }, isCommit ? DURABLE : NO_OPTIONS);
     this.#fence = undefined;
-    this.#stagedLanes.clear();
   }
 
   /** Appends an event of the store's own. */
@@ -1071,21 +1072,16 @@ export class Store extends JournalReader {
   }
 
   /** Moves the watermarks for an event that the index has learned of, and wakes who waits for it. */
-  #published(draft: AppendDraft, wallMs: number): void {
-    const { index } = this.source;
-    const { lane, globalSequence, kind } = draft;
+  #published({ lane, globalSequence, kind }: AppendDraft, wallMs: number): void {
     const watermarks = this.#watermarks;
-    if (this.#fence !== undefined && index.isFenceOpen) {
-      watermarks.stage(lane, wallMs, globalSequence);
-      this.#stagedLanes.set(lane, { wallMs, globalSequence });
-    } else {
-      if (kind === EventKind.SYSTEM_FENCE_COMMIT) {
-        for (const [staged, point] of this.#stagedLanes) {
-          watermarks.publish(staged, point.wallMs, point.globalSequence);
-        }
-      }
+    if (this.#fence === undefined) {
       watermarks.append(lane, wallMs, globalSequence);
       this.visibility.raise();
+    } else if (kind === EventKind.SYSTEM_FENCE_COMMIT || kind === EventKind.SYSTEM_FENCE_CANCEL) {
+      watermarks.endFence(kind === EventKind.SYSTEM_FENCE_COMMIT, lane, wallMs, globalSequence);
+      this.visibility.raise();
+    } else {
+      watermarks.stage(lane, wallMs, globalSequence);
     }
     if (!this.#writer.unsynced) this.#markDurable();
   }
@@ -1098,9 +1094,6 @@ export class Store extends JournalReader {
       this.visibility.raise();
     } else {
       this.#watermarks.stageGroup(drafts, count, wallMs, first);
-      for (let i = 0; i < count; i++) {
-        this.#stagedLanes.set(drafts[i].lane, { wallMs, globalSequence: first + i });
-      }
     }
     if (!this.#writer.unsynced) this.#markDurable();
   }

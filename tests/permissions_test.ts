@@ -9,6 +9,8 @@ import { runtime } from "../platform/runtime.ts";
 import { commandHere, inTempDir } from "../platform/testdata/processes.ts";
 
 const TOUR = fileURLToPath(new URL("testdata/store_tour.ts", import.meta.url));
+const REALM_TOUR = fileURLToPath(new URL("testdata/realm_tour.ts", import.meta.url));
+const PROJECT = fileURLToPath(new URL("..", import.meta.url));
 
 test("a program that may read and write one directory can do everything with a journal in it", () =>
   inTempDir((folder) => {
@@ -33,5 +35,24 @@ test("a program that may read and write one directory can do everything with a j
       intact: true,
       // And it really was shut in.
       outsideCode: runtime.name === "deno" ? "EACCES" : "opened",
+    });
+  }));
+
+test("the realm of a cursor worker needs to read the journal's directory, and nothing else", () =>
+  inTempDir((folder) => {
+    const dir = realpathSync(folder);
+    const [command, ...args] = commandHere(REALM_TOUR, dir);
+    if (runtime.name === "deno") {
+      // Deno lets no worker load its modules that the program itself may not read.
+      const read = args.findIndex((arg) => arg.startsWith("--allow-read="));
+      args[read] += `,${PROJECT}`;
+      args.splice(read, 0, "--unstable-worker-options");
+    }
+    const { stdout, stderr, status } = spawnSync(command, [...args, dir], { encoding: "utf8" });
+    assert.equal(stderr, "");
+    assert.equal(status, 0);
+    assert.deepEqual(JSON.parse(stdout), {
+      sum: 4950,
+      writing: runtime.name === "deno" ? "refused" : "done",
     });
   }));

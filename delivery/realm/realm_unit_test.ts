@@ -403,7 +403,6 @@ test(
   "a start is given up when the worker is told to stop, and a unit that was never started can be closed",
   withFixture(async (fixture) => {
     const stop = new AbortController();
-    const { store } = fixture;
     const unit = fixture.unit({ setup: "hang" });
     const starting = unit.start(fixture.context(stop.signal));
     stop.abort();

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { assert } from "../assert.ts";
+import { assert, assertUint } from "../assert.ts";
 import { compareBySequence, type HlcPoint, maxBySequence } from "./hlc_point.ts";
 import type { Watermarks } from "./watermarks.ts";
 
@@ -48,8 +48,11 @@ export class AppliedProgress {
   /**
    * A projection has come to this point of the journal. The first word of one that nobody knew may take
    * `applied` back to where it is; after that it never goes back.
+   *
+   * @throws {RangeError} when that is no point, or nobody can see so far yet.
    */
   notifyApplied(id: string, point: HlcPoint): void {
+    this.#assertVisible(point);
     this.#journal.raise(id, point);
     this.#update();
   }
@@ -57,8 +60,12 @@ export class AppliedProgress {
   /**
    * A projection has come to this point on a lane. One that nobody knew starts where `applied` is, so
    * that it takes nothing back.
+   *
+   * @throws {RangeError} when that is no lane or point, or nobody can see so far on the lane yet.
    */
   notifyAppliedOnLane(id: string, lane: number, point: HlcPoint): void {
+    assertUint("lane", lane, 2 ** 32 - 1);
+    this.#assertVisible(point, lane);
     let known = this.#lanes.get(lane);
     if (known === undefined) this.#lanes.set(lane, known = new PointHeap());
     this.register(id);
@@ -75,6 +82,18 @@ export class AppliedProgress {
     this.#journal.delete(id);
     for (const known of this.#lanes.values()) known.delete(id);
     if (this.#journal.size > 0) this.#update();
+  }
+
+  /** Nobody can have applied what nobody could see; believed, it would make every view contradict itself. */
+  #assertVisible({ wallMs, globalSequence }: HlcPoint, lane?: number): void {
+    assertUint("globalSequence", globalSequence, Number.MAX_SAFE_INTEGER);
+    assertUint("wallMs", wallMs, Number.MAX_SAFE_INTEGER);
+    const visible = this.#watermarks.point("visible", lane).globalSequence;
+    if (globalSequence <= visible) return;
+    const where = lane === undefined ? "" : ` on lane ${lane}`;
+    throw new RangeError(
+      `Cannot have applied sequence ${globalSequence}${where}: nothing behind ${visible} is visible`,
+    );
   }
 
   #update(): void {

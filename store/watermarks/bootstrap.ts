@@ -5,6 +5,7 @@
  * @module
  */
 
+import { CorruptionError } from "../errors.ts";
 import { timestampOf } from "../frame.ts";
 import type { EventSource } from "../stored_event.ts";
 import { HLC_ORIGIN, type HlcPoint } from "./hlc_point.ts";
@@ -40,10 +41,18 @@ function mainLane(source: EventSource): LaneBootstrap {
   return { lane: 0, durable: pointOf(source, last), visible: pointOf(source, visible) };
 }
 
-/** The point of an event; the origin when there is no such row. */
+/**
+ * The point of an event; the origin when there is no such row. The newest event of a lane may be an old one,
+ * and opening does not look at old frames: one that is damaged has no time, and refuses nothing.
+ */
 function pointOf({ index, log, firstSequence }: EventSource, row: number): HlcPoint {
   if (row < index.firstRow) return HLC_ORIGIN;
-  const body = log.locate(row);
-  const wallMs = Math.floor(timestampOf(log.located, body) / 1000);
+  let wallMs = 0;
+  try {
+    const body = log.locate(row);
+    wallMs = Math.floor(timestampOf(log.located, body) / 1000);
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error;
+  }
   return { wallMs, globalSequence: firstSequence + row };
 }

@@ -14,7 +14,7 @@
  *
  * and from byte 64 on float64 numbers: the six points (wall time, sequence), the wall time of the oldest
  * event that is not durable or -1, and then {@linkcode LANE_SLOTS} lanes of {@linkcode LANE_STRIDE} numbers:
- * six points, the lane's number, and a note of the owner's.
+ * six points, the lane's number, and two notes of the owner's.
  *
  * **Why no view is torn.** The numbers are stored and loaded plainly, because a plain store costs
  * nothing, and plain accesses may be torn and reordered. What makes them safe is that generation is only
@@ -90,6 +90,8 @@ export const LANE_STRIDE = 16;
 export const LANE_NUMBER: number = POINTS_STRIDE;
 /** Where in a lane the owner notes that it has something that is not durable. */
 export const LANE_DIRTY: number = POINTS_STRIDE + 1;
+/** Where in a lane the owner notes that it has something staged behind the open fence. */
+export const LANE_STAGED: number = POINTS_STRIDE + 2;
 
 const NUMBERS_OFFSET = WORD_COUNT * Int32Array.BYTES_PER_ELEMENT;
 const NUMBER_COUNT = LANES_INDEX + LANE_SLOTS * LANE_STRIDE;

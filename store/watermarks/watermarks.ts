@@ -26,6 +26,7 @@ import {
   LANE_DIRTY,
   LANE_NUMBER,
   LANE_SLOTS,
+  LANE_STAGED,
   LANE_STRIDE,
   LANES_INDEX,
   LAYOUT,
@@ -103,6 +104,8 @@ export class Watermarks {
   readonly #slots = new Map<number, number>();
   /** Slots of lanes with something that is written and not durable. */
   readonly #dirty: number[] = [];
+  /** Slots of lanes with something that was staged and is not published. */
+  readonly #staged: number[] = [];
 
   /** The lane of the last append, and where its numbers are. */
   #lane = -1;
@@ -188,6 +191,7 @@ export class Watermarks {
     this.#begin();
     this.#slots.clear();
     this.#dirty.length = 0;
+    this.#staged.length = 0;
     this.#numbers.fill(0);
     this.#numbers[PENDING_SINCE_INDEX] = NOT_PENDING;
     placeAll(this.#numbers, 0, durable, visible);
@@ -247,6 +251,7 @@ export class Watermarks {
     this.#begin();
     if (starts) this.#numbers[PENDING_SINCE_INDEX] = wallMs;
     this.#raiseStaged(wallMs, sequence);
+    this.#markStaged();
     this.#end(false, false);
     if (sequence >= this.#nearestOfAppend) this.#wakeReached();
   }
@@ -267,9 +272,26 @@ export class Watermarks {
       const { lane } = items[i];
       if (lane !== this.#lane) this.#select(lane);
       this.#raiseStaged(wallMs, firstSequence + i);
+      this.#markStaged();
     }
     this.#end(false, false);
     if (firstSequence + count > this.#nearestOfAppend) this.#wakeReached();
+  }
+
+  /**
+   * A fence has ended with this event. When it is committed, what was staged since the last one may be seen,
+   * on every lane; when not, that stays as it is. All in one, with {@linkcode append} of the event itself.
+   */
+  endFence(isCommit: boolean, lane: number, wallMs: number, sequence: number): void {
+    if (lane !== this.#lane) this.#select(lane);
+    const starts = this.#startsPending(sequence);
+    this.#begin();
+    if (starts) this.#numbers[PENDING_SINCE_INDEX] = wallMs;
+    this.#endStaged(isCommit);
+    this.#raiseStaged(wallMs, sequence);
+    this.#raisePublished(wallMs, sequence);
+    this.#end(true, false);
+    if (sequence >= this.#nearestOfAppend) this.#wakeReached();
   }
 
   /** What was staged may be seen: visible and emitted, on its lane and for the journal. */
@@ -599,6 +621,28 @@ export class Watermarks {
     raise(numbers, EMITTED * 2, wallMs, sequence);
     raise(points, base + VISIBLE * 2, wallMs, sequence);
     raise(points, base + EMITTED * 2, wallMs, sequence);
+  }
+
+  #markStaged(): void {
+    const index = this.#laneBase + LANE_STAGED;
+    if (this.#lanePoints[index] !== 0) return;
+    this.#lanePoints[index] = 1;
+    this.#staged.push(this.#laneSlot);
+  }
+
+  /** While a fence is open, what a lane has accepted last is what it has staged last. */
+  #endStaged(isCommit: boolean): void {
+    for (let i = 0; i < this.#staged.length; i++) {
+      const points = this.#pointsOf(this.#staged[i]);
+      const base = this.#baseOf(this.#staged[i]);
+      points[base + LANE_STAGED] = 0;
+      if (!isCommit) continue;
+      const wallMs = points[base + ACCEPTED * 2];
+      const sequence = points[base + ACCEPTED * 2 + 1];
+      raise(points, base + VISIBLE * 2, wallMs, sequence);
+      raise(points, base + EMITTED * 2, wallMs, sequence);
+    }
+    this.#staged.length = 0;
   }
 
   /** A lane that was not written to since it was last covered has nothing to gain. */

@@ -69,6 +69,7 @@ serveCursorWorker<Plan>((batch, { init, signal }) => {
     case "throw":
       throw new RangeError("the handler's own words");
     case "throwText":
+      // deno-lint-ignore no-throw-literal
       throw "only text";
     case "reject":
       return Promise.reject(17);
