@@ -23,6 +23,19 @@
  * @module
  */
 
+export {
+  type BlockingClientOptions,
+  BlockingStoreClient,
+} from "./delivery/host/blocking_store_client.ts";
+export { ClientFence, type StagedEvent } from "./delivery/host/client_fence.ts";
+export { HostError, type HostFailure } from "./delivery/host/host_error.ts";
+export {
+  type ClientAppendOptions,
+  type ClientOptions,
+  type GateOption,
+  StoreClient,
+} from "./delivery/host/store_client.ts";
+export { type ServeOptions, StoreHost } from "./delivery/host/store_host.ts";
 export type { CanalHandle } from "./delivery/canal.ts";
 export {
   type Checkpoint,
@@ -49,7 +62,6 @@ export {
   startCursorWorker,
 } from "./delivery/cursor_worker.ts";
 export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
-export * from "./delivery/never_skip.ts";
 export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
 export {
   type CursorWorkerAction,

@@ -335,6 +335,33 @@ test("a commit syncs what was handled first, and only when it is not durable", (
   }
 });
 
+test("a reader syncs again for what a fence showed since it synced: its end has to be durable too", () => {
+  const memory = new MemoryFs();
+  let syncs = 0;
+  const fs = watchedFs(memory, ({ op, path }, run) => {
+    if (op === "sync" && path.endsWith(".fbat")) syncs++;
+    return run();
+  });
+  using store = openStore(fs);
+  append(store, 6);
+  using reader = openReader(fs);
+  let visible = 3;
+  Object.defineProperty(reader.cursorHost().source.index, "visibleCount", { get: () => visible });
+  using bound = bindCursor(reader, REGION, ID);
+  const commitSyncs = () => {
+    const before = syncs;
+    bound.commit();
+    return syncs - before;
+  };
+  assert.deepEqual(sequences(bound, 1), [1]);
+  assert.equal(commitSyncs(), 1);
+  assert.deepEqual(sequences(bound, 9), [2]);
+  assert.equal(commitSyncs(), 0);
+  visible = 7;
+  assert.deepEqual(sequences(bound, 9), [3, 4, 5, 6]);
+  assert.equal(commitSyncs(), 1);
+});
+
 test("a writer that cannot sync, and a reader that cannot, save no checkpoint", () => {
   for (const isReader of [false, true]) {
     const fs = new MemoryFs();

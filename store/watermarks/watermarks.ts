@@ -494,7 +494,7 @@ export class Watermarks {
       this.#nearest[wait.kind] = Math.min(this.#nearest[wait.kind], wait.target);
       this.#updateNearestOfAppend();
       const seen = moved.count;
-      const sleepMs = wait.remainingMs;
+      const { sleepMs } = wait;
       await moved.park(seen, sleepMs, { scheduler: this.#scheduler, signal });
       if (moved.count === seen) wait.sleptOut(sleepMs);
     }
