@@ -60,7 +60,7 @@ const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 export function addWorkerCommand(program: Command, session: Session): void {
   const command = program
     .command("worker")
-    .summary("run a handler over the events, and remember how far it came")
+    .summary("run a handler over the events, until Ctrl-C")
     .description(
       "Starts a file of yours in a realm of its own and gives it the events that pass all filters, in order " +
         "and in batches, those to come included. The file calls serveCursorWorker(handler) from " +
