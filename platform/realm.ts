@@ -4,6 +4,8 @@
  * @module
  */
 
+import process from "node:process";
+
 /** What a realm can send to another one besides data, giving it up. */
 export type TransferList = readonly (ArrayBuffer | MessagePort)[];
 
@@ -86,7 +88,7 @@ export function wireOfPort(port: MessagePort): Wire {
 
 /** The line from a worker to the realm that started it. Listens at once, as a worker has to. */
 export function wireToParent(): Wire {
-  const scope = globalThis as unknown as WorkerLike & { close(): void };
+  const scope = globalThis as unknown as WorkerLike & { close?(): void };
   const waiting: unknown[] = [];
   let receive: ((message: unknown) => void) | undefined;
   const onMessage = (event: Event) => {
@@ -103,7 +105,9 @@ export function wireToParent(): Wire {
     },
     close() {
       scope.removeEventListener("message", onMessage);
-      scope.close();
+      // Bun gives its workers no close(); there, exit ends the worker and not the program.
+      if (typeof scope.close === "function") scope.close();
+      else process.exit();
     },
   };
 }

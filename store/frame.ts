@@ -366,6 +366,29 @@ export function checksumMatches(bytes: Uint8Array, start: number, bodySize: numb
 }
 
 /**
+ * What is wrong with the frame at `start`, which should take `frameSize` bytes and be of the event at
+ * `sequence`, or `undefined`. After this, every reader below stays inside the body.
+ */
+export function frameProblem(
+  bytes: Uint8Array,
+  start: number,
+  frameSize: number,
+  sequence: number,
+): string | undefined {
+  const size = frameSize - FRAME_HEADER_SIZE;
+  if (readFrameSize(bytes, start, start + frameSize) !== size) {
+    return "the frame has another size than when it was written";
+  }
+  if (!checksumMatches(bytes, start, size)) return "the frame's checksum does not match";
+  const problem = bodyProblem(bytes, start + FRAME_HEADER_SIZE, size);
+  if (problem !== undefined) return problem;
+  if (sequenceOf(bytes, start + FRAME_HEADER_SIZE) !== sequence) {
+    return "the frame is of another event";
+  }
+  return undefined;
+}
+
+/**
  * The size a body has by the size of its payload, or -1 when its header is not sound or not all there.
  * For bytes whose checksum does not match: only the header needs to be.
  */

@@ -17,13 +17,7 @@ import { readRange } from "./frame_scanner.ts";
 import { NO_BYTES } from "./hash.ts";
 import type { MergeFacts } from "./segment_header.ts";
 import { Slab } from "./slab.ts";
-import {
-  bodyProblem,
-  checksumMatches,
-  FRAME_HEADER_SIZE,
-  readFrameSize,
-  sequenceOf,
-} from "./frame.ts";
+import { FRAME_HEADER_SIZE, frameProblem } from "./frame.ts";
 
 const WINDOW_SIZE = 256 * 1024;
 const SCRATCH_SIZE = 16 * 1024;
@@ -196,16 +190,7 @@ export class SegmentLog {
       }
       at = bytes === this.#window ? start - this.#windowStart : 0;
     }
-    const size = end - start - FRAME_HEADER_SIZE;
-    const found = readFrameSize(bytes, at, at + end - start);
-    const problem = found !== size
-      ? "the frame has another size than when it was written"
-      : !checksumMatches(bytes, at, size)
-      ? "the frame's checksum does not match"
-      : bodyProblem(bytes, at + FRAME_HEADER_SIZE, size) ??
-        (sequenceOf(bytes, at + FRAME_HEADER_SIZE) !== row + this.#firstSequence()
-          ? "the frame is of another event"
-          : undefined);
+    const problem = frameProblem(bytes, at, end - start, row + this.#firstSequence());
     if (problem !== undefined) {
       this.forget();
       throw new CorruptionError({
@@ -219,7 +204,7 @@ export class SegmentLog {
     this.#lastStart = start;
     this.#lastEnd = end;
     this.located = bytes;
-    this.locatedSize = size;
+    this.locatedSize = end - start - FRAME_HEADER_SIZE;
     return at + FRAME_HEADER_SIZE;
   }
 
