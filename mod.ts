@@ -56,7 +56,6 @@ export {
   type HandlerUnit,
   UnitDeath,
 } from "./delivery/handler_unit.ts";
-export * from "./delivery/never_skip.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
   type CursorWorkerCallbacks,
@@ -72,6 +71,13 @@ export {
   ObservationKey,
   ObservedOnce,
 } from "./delivery/witness.ts";
+export {
+  type BlockingClientOptions,
+  BlockingStoreClient,
+} from "./delivery/host/blocking_store_client.ts";
+export { HostError, type HostFailure } from "./delivery/host/host_error.ts";
+export { type ClientOptions, StoreClient } from "./delivery/host/store_client.ts";
+export { type ServeOptions, StoreHost } from "./delivery/host/store_host.ts";
 export { type AppendCondition, type AppendOptions, EventFlags } from "./store/append.ts";
 export {
   type BackupFile,

@@ -523,6 +523,15 @@ export abstract class JournalReader {
   abstract frontier(): FrontierView;
 
   /**
+   * The sequence that the next event to become visible will have.
+   *
+   * @internal
+   */
+  get endSequence(): number {
+    return this.source.firstSequence + this.#index("take stock").visibleCount;
+  }
+
+  /**
    * Checks a receipt against the journal and the keys the store was opened with. The first difference
    * is the reason.
    */
