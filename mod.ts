@@ -56,6 +56,7 @@ export {
   type HandlerUnit,
   UnitDeath,
 } from "./delivery/handler_unit.ts";
+export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
   type CursorWorkerCallbacks,

@@ -14,6 +14,7 @@ import type { CanalHandle } from "./canal.ts";
 import { CheckpointId } from "./checkpoint_id.ts";
 import { type CursorWorkerHandler, FunctionUnit } from "./function_unit.ts";
 import type { HandlerUnit } from "./handler_unit.ts";
+import { type RealmOptions, RealmUnit } from "./realm/realm_unit.ts";
 import { checkRestartPolicy, type RestartPolicy } from "./restart_budget.ts";
 import { type CursorWorkerCallbacks, type CursorWorkerStatus, Supervisor } from "./supervisor.ts";
 
@@ -43,7 +44,7 @@ export interface CursorWorkerOptions extends CursorWorkerSettings, CursorWorkerC
   readonly signal?: AbortSignal;
 }
 
-const IDLE_SLEEP_MS_MAX = 2 ** 31 - 1;
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 const BATCH_SIZE_MAX = 65_536;
 const OPTIONS: ReadonlySet<string> = new Set([
   "batchSize",
@@ -55,6 +56,12 @@ const OPTIONS: ReadonlySet<string> = new Set([
   "onRestartBudgetExhausted",
   "onCheckpointFailure",
   "signal",
+]);
+const REALM_OPTIONS: ReadonlySet<string> = new Set([
+  "worker",
+  "init",
+  "handlerTimeoutMs",
+  "startTimeoutMs",
 ]);
 
 /**
@@ -109,8 +116,60 @@ export function startCursorWorker<S extends JournalReader>(
   region: RegionLike,
   options: CursorWorkerOptions,
   handler: CursorWorkerHandler<S> | HandlerUnit,
+): CursorWorker;
+/**
+ * Starts a worker whose handler runs in a realm of its own: a Web Worker of yours, whose file calls
+ * `serveCursorWorker` of `@batpak/batpak/worker`. All that is promised above holds for it too, and besides:
+ *
+ * - The realm is told where events are and reads them from the segment files by itself, so a handler that
+ *   computes for long blocks nobody else. The journal has to lie in real files; in Deno the realm needs
+ *   `--allow-read` for its directory.
+ * - When the realm dies, or the handler takes longer than `handlerTimeoutMs`, the batch was not settled, and
+ *   is given again to a new realm, if `worker` is a function and `restart` allows it. A death counts like a
+ *   crash. A realm that computed when it was given up may go on for a moment (two seconds in Deno): the
+ *   new one is not started before it has ended, or five seconds have passed.
+ * - A handler that never comes back is waited for when there is no `handlerTimeoutMs`.
+ * - Events are as the store had them when the batch was handed over, erasures included.
+ * - Damaged events, and files that cannot be read, end the worker with the error that reading them through
+ *   the store throws.
+ *
+ * @throws {StoreIoError} when `worker` is a function and throws.
+ *
+ * @example Handle orders in a worker of your own
+ * ```ts ignore
+ * // main.ts
+ * import { startCursorWorker, Store } from "@batpak/batpak";
+ *
+ * using store = Store.open("journal");
+ * await using worker = startCursorWorker(store, { entity: "order" }, {
+ *   checkpointId: "mailer",
+ *   worker: () => new Worker(new URL("./mailer.ts", import.meta.url), { type: "module" }),
+ *   init: { from: "shop@example.com" },
+ *   handlerTimeoutMs: 60_000,
+ * });
+ *
+ * // mailer.ts
+ * import { serveCursorWorker } from "@batpak/batpak/worker";
+ *
+ * serveCursorWorker<{ from: string }>(async (batch, { init }) => {
+ *   for (const event of batch) await sendMail(init.from, event.payload);
+ *   return "continue";
+ * });
+ * ```
+ */
+export function startCursorWorker(
+  store: JournalReader,
+  region: RegionLike,
+  options: CursorWorkerOptions & RealmOptions,
+): CursorWorker;
+export function startCursorWorker(
+  store: JournalReader,
+  region: RegionLike,
+  options: CursorWorkerOptions & Partial<RealmOptions>,
+  handler?: CursorWorkerHandler | HandlerUnit,
 ): CursorWorker {
-  assertKnownKeys("start a cursor worker", options, OPTIONS);
+  const known = handler === undefined ? new Set([...OPTIONS, ...REALM_OPTIONS]) : OPTIONS;
+  assertKnownKeys("start a cursor worker", options, known);
   const { onCrash, onRestartBudgetExhausted, onCheckpointFailure, signal } = options;
   const callbacks = { onCrash, onRestartBudgetExhausted, onCheckpointFailure };
   for (const [name, callback] of Object.entries(callbacks)) {
@@ -121,16 +180,22 @@ export function startCursorWorker<S extends JournalReader>(
   const settings = settingsOf(options);
   const { checkpointId } = settings;
   const wanted = Region.from(region);
-  const unit = unitOf(handler as CursorWorkerHandler | HandlerUnit);
-  const supervisor = new Supervisor({
-    ...settings,
-    name: `batpak-cursor-worker ${checkpointId ?? wanted.identity()}`,
-    store,
-    region: wanted,
-    callbacks,
-    signal,
-  }, unit);
-  return new CursorWorker(supervisor, settings, callbacks);
+  const unit = handler === undefined ? realmOf(options, settings) : unitOf(handler);
+  try {
+    const supervisor = new Supervisor({
+      ...settings,
+      name: `batpak-cursor-worker ${checkpointId ?? wanted.identity()}`,
+      store,
+      region: wanted,
+      callbacks,
+      signal,
+    }, unit);
+    return new CursorWorker(supervisor, settings, callbacks);
+  } catch (error) {
+    // Nobody else knows of the realm that has just been started.
+    void unit.close();
+    throw error;
+  }
 }
 
 /** Settings with every default in place. */
@@ -148,7 +213,7 @@ function settingsOf(options: CursorWorkerSettings): ResolvedCursorWorkerSettings
   new GapBuffer(gaps);
   return Object.freeze({
     batchSize: assertCount("batchSize", batchSize, BATCH_SIZE_MAX),
-    idleSleepMs: assertCount("idleSleepMs", idleSleepMs, IDLE_SLEEP_MS_MAX),
+    idleSleepMs: assertCount("idleSleepMs", idleSleepMs, TIMEOUT_MS_MAX),
     restart: checkRestartPolicy(restart),
     checkpointId: checkpointId === undefined ? undefined : CheckpointId.parse(checkpointId),
     gaps: Object.freeze({ ...gaps }),
@@ -159,6 +224,26 @@ function settingsOf(options: CursorWorkerSettings): ResolvedCursorWorkerSettings
 function assertCount(name: string, value: number, max: number): number {
   if (value === 0) throw new RangeError(`Cannot use ${name} 0: give a whole number of 1 to ${max}`);
   return assertUint(name, value, max);
+}
+
+/** Starts the realm of a worker. */
+function realmOf(
+  { worker, init, handlerTimeoutMs, startTimeoutMs }: Partial<RealmOptions>,
+  { gaps }: CursorWorkerSettings,
+): HandlerUnit {
+  if (worker === undefined) {
+    throw new TypeError('Cannot start a cursor worker: give it a handler, or a "worker"');
+  }
+  if (typeof worker !== "function" && typeof worker?.postMessage !== "function") {
+    throw new TypeError(
+      'Cannot start a cursor worker: "worker" is neither a Worker nor a function',
+    );
+  }
+  const timeouts = { handlerTimeoutMs, startTimeoutMs };
+  for (const [name, value] of Object.entries(timeouts)) {
+    if (value !== undefined) assertCount(name, value, TIMEOUT_MS_MAX);
+  }
+  return new RealmUnit({ worker, init, ...timeouts }, gaps);
 }
 
 function unitOf(handler: CursorWorkerHandler | HandlerUnit): HandlerUnit {

@@ -304,7 +304,9 @@ export class Supervisor {
     } catch (error) {
       if (error instanceof HandlerCrash) return this.#crashed(error);
       if (error instanceof UnitDeath) return await this.#died(error);
-      throw error;
+      // The journal's own trouble, as when its bytes are damaged: the handler is not to blame.
+      this.#rollBack();
+      return void this.#fail(error);
     }
     switch (action) {
       case "continue":

@@ -53,7 +53,7 @@ export function wireToWorker(
   const onError = (event: Event) => {
     // Otherwise the error of a realm ends the whole program.
     event.preventDefault();
-    onFailure({ type: "error", message: (event as Partial<ErrorEvent>).message ?? "" });
+    onFailure({ type: "error", message: textOf((event as Partial<ErrorEvent>).message ?? "") });
   };
   const onMessageError = () =>
     onFailure({ type: "error", message: "a message of it could not be read" });
@@ -75,6 +75,15 @@ export function wireToWorker(
       // The listener for errors stays: one that comes late must not end the program either.
     },
   };
+}
+
+/**
+ * The error in the text of an error event. Deno says how it came about in front of it, and Bun shows the
+ * source in front and the stack behind.
+ */
+function textOf(message: string): string {
+  const line = /^(?:Uncaught (?:\(in promise\) )?)?[A-Za-z]\w*: .*$/m.exec(message)?.[0] ?? message;
+  return line.replace(/^Uncaught (?:\(in promise\) )?/, "").replace(/^error: /, "Error: ").trim();
 }
 
 /** A line through a port, of a `MessageChannel` or one that was received. */

@@ -22,7 +22,6 @@ import { Cursor, type CursorHost, type CursorOptions } from "./cursor.ts";
 import { CorruptionError, SerializationError, StoreClosedError, StoreIoError } from "./errors.ts";
 import { type EventIndex, ROW_NONE } from "./index/event_index.ts";
 import { EventKind } from "./event_kind.ts";
-import { type FramePlaces, framePlacesOf } from "./frame_places.ts";
 import { Holders } from "./holders.ts";
 import { bytesEqual, NO_BYTES } from "./hash.ts";
 import {
@@ -192,27 +191,6 @@ export abstract class JournalReader {
   /** Which journal this is: a UUID that stays with it when it is moved or copied. */
   get storeId(): string {
     return formatId(this.#storeId);
-  }
-
-  /**
-   * Where the frames of events of this journal are, for another realm to read.
-   *
-   * @throws {EventPrunedError} when one of them is gone.
-   *
-   * @internal
-   */
-  framePlacesOf(events: readonly StoredEvent[]): FramePlaces {
-    this.#index("find the frames of events");
-    return framePlacesOf(this.source, events);
-  }
-
-  /**
-   * Mends what a failed read of another realm may have met, and says whether it is worth another try.
-   *
-   * @internal
-   */
-  recoverFrom(error: unknown): boolean {
-    return this.source.recover?.(error) === true;
   }
 
   /** The event with this id, or `undefined`. */

@@ -18,6 +18,7 @@
  * @module
  */
 
+import type { CursorGapConfig, GapObservation } from "../../store/cursor_gaps.ts";
 import type { PlacedSegment } from "../../store/frame_places.ts";
 
 /** The version of all of this. A host and a realm work together only when it is the same. */
@@ -41,6 +42,8 @@ export type HostMessage =
     readonly init: unknown;
     /** What the realm mints its witness from; absent without a checkpoint. */
     readonly checkpointId: string | undefined;
+    /** How many gaps the realm keeps for its handler. */
+    readonly gaps: CursorGapConfig;
     /** Words that both share. */
     readonly control: SharedArrayBuffer;
     /** The lock that the realm holds for as long as it lives. */
@@ -51,6 +54,8 @@ export type HostMessage =
     readonly number: number;
     readonly segments: readonly PlacedSegment[];
     readonly frames: Float64Array<ArrayBuffer>;
+    /** Observed since the batch before. */
+    readonly gaps: readonly GapObservation[];
   }
   | { readonly type: "stop" }
   | { readonly type: "end" };

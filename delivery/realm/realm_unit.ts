@@ -20,23 +20,25 @@
  * @module
  */
 
-import type { Entropy } from "../../platform/entropy.ts";
 import { IoFault } from "../../platform/fs.ts";
 import { hasLifelines, watchLifeline } from "../../platform/lifeline.ts";
 import { type Wire, wireToWorker, type WorkerLike } from "../../platform/realm.ts";
+import { runtime } from "../../platform/runtime.ts";
 import type { Cancel, Scheduler } from "../../platform/scheduler.ts";
 import { type SharedWords, wakeWord } from "../../platform/shared_words.ts";
 import { assert } from "../../store/assert.ts";
+import type { CursorHost } from "../../store/cursor.ts";
+import type { CursorGapConfig } from "../../store/cursor_gaps.ts";
 import {
   CorruptionError,
   EventPrunedError,
   JournalChangingError,
+  StoreClosedError,
   StoreError,
   StoreIoError,
 } from "../../store/errors.ts";
-import { type FramePlaces, NUMBERS_PER_FRAME } from "../../store/frame_places.ts";
+import { type FramePlaces, framePlacesOf, NUMBERS_PER_FRAME } from "../../store/frame_places.ts";
 import { toHex } from "../../store/hash.ts";
-import type { JournalReader } from "../../store/journal_reader.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
 import { crashText } from "../crash_text.ts";
 import {
@@ -113,18 +115,10 @@ export interface RealmOptions {
   readonly startTimeoutMs?: number;
 }
 
-/** What the one who starts the worker gives. */
-export interface RealmFacts {
-  /** What the realm mints its witness from; absent without a checkpoint. */
-  readonly checkpointId: string | undefined;
-  readonly scheduler: Scheduler;
-  readonly entropy: Entropy;
-}
-
 /** Drives a handler in another realm. */
 export class RealmUnit implements HandlerUnit {
   readonly #options: RealmOptions;
-  readonly #facts: RealmFacts;
+  readonly #gaps: CursorGapConfig;
   readonly #control: SharedWords;
   #context: CursorWorkerContext | undefined;
   #realm: RemoteRealm;
@@ -133,11 +127,12 @@ export class RealmUnit implements HandlerUnit {
   /**
    * Starts the worker, if it is to be started.
    *
+   * @param gaps how many gaps the realm is to keep for its handler.
    * @throws {StoreIoError} when the function that makes the worker throws.
    */
-  constructor(options: RealmOptions, facts: RealmFacts) {
+  constructor(options: RealmOptions, gaps: CursorGapConfig = { kind: "disabled" }) {
     this.#options = options;
-    this.#facts = facts;
+    this.#gaps = gaps;
     this.#control = new Int32Array(
       new SharedArrayBuffer(CONTROL_WORD_COUNT * Int32Array.BYTES_PER_ELEMENT),
     );
@@ -164,12 +159,20 @@ export class RealmUnit implements HandlerUnit {
    */
   async handle(batch: readonly StoredEvent[]): Promise<unknown> {
     assert(this.#context !== undefined, "a batch comes between start and close");
-    const { store } = this.#context;
+    const host = this.#context.store.cursorHost();
+    const gaps = this.#context.takeGaps();
     for (let attempt = 1;; attempt++) {
-      const places = this.#placesOf(store, batch);
+      if (host.isClosed()) throw new StoreClosedError("hand over a batch");
+      const places = placesOf(host, batch);
       const number = ++this.#batchNumber;
       const reply = await this.#realm.exchange(
-        { type: "batch", number, segments: places.segments, frames: places.frames },
+        {
+          type: "batch",
+          number,
+          segments: places.segments,
+          frames: places.frames,
+          gaps: attempt === 1 ? gaps : [],
+        },
         [places.frames.buffer],
         {
           isReply: (message) => "number" in message && message.number === number,
@@ -184,8 +187,8 @@ export class RealmUnit implements HandlerUnit {
           throw new HandlerCrash(reply.text);
         case "unreadable": {
           const error = errorOf(reply.problem);
-          if (!this.#mayHaveMoved(store, batch, reply.problem, error)) throw error;
-          if (attempt === ATTEMPT_COUNT_MAX) throw new JournalChangingError(store.dir, error);
+          if (!mayHaveMoved(host, batch, reply.problem, error)) throw error;
+          if (attempt === ATTEMPT_COUNT_MAX) throw new JournalChangingError(host.dir, error);
         }
       }
     }
@@ -223,58 +226,59 @@ export class RealmUnit implements HandlerUnit {
       const fault = new IoFault({ code: "EIO", op: "start", path: "worker", cause });
       throw new StoreIoError("start a cursor worker", fault);
     }
-    return new RemoteRealm(made, this.#facts.scheduler);
+    return new RemoteRealm(made);
   }
 
   async #startRealm(): Promise<void> {
     const { init, startTimeoutMs = START_TIMEOUT_MS_DEFAULT } = this.#options;
-    const { checkpointId, entropy } = this.#facts;
+    const { store, witness, signal } = this.#context!;
     const id = new Uint8Array(LIFELINE_ID_SIZE);
-    entropy.fill(id);
+    runtime.entropy.fill(id);
     await this.#realm.start({
       start: {
         type: "start",
         version: PROTOCOL_VERSION,
         init,
-        checkpointId,
+        checkpointId: witness?.checkpointId,
+        gaps: this.#gaps,
         control: this.#control.buffer,
         lifeline: `batpak:${toHex(id)}`,
       },
       timeoutMs: startTimeoutMs,
-      signal: this.#context!.signal,
+      scheduler: store.cursorHost().scheduler,
+      signal,
     });
   }
+}
 
-  #placesOf(store: JournalReader, batch: readonly StoredEvent[]): FramePlaces {
-    let places: FramePlaces;
-    try {
-      places = store.framePlacesOf(batch);
-    } catch (error) {
-      // As a handler in this realm would meet it. The next poll leaves out what is gone.
-      if (error instanceof EventPrunedError) throw HandlerCrash.of(error);
-      throw error;
-    }
-    const { frames } = places;
-    let size = 0;
-    for (let i = 2; i < frames.length; i += NUMBERS_PER_FRAME) size += frames[i];
-    if (size > BATCH_SIZE_MAX && batch.length > 1) throw new BatchTooLargeError(size);
-    return places;
+function placesOf({ source }: CursorHost, batch: readonly StoredEvent[]): FramePlaces {
+  let places: FramePlaces;
+  try {
+    places = framePlacesOf(source, batch);
+  } catch (error) {
+    // As a handler in this realm would meet it. The next poll leaves out what is gone.
+    if (error instanceof EventPrunedError) throw HandlerCrash.of(error);
+    throw error;
   }
+  const { frames } = places;
+  let size = 0;
+  for (let i = 2; i < frames.length; i += NUMBERS_PER_FRAME) size += frames[i];
+  if (size > BATCH_SIZE_MAX && batch.length > 1) throw new BatchTooLargeError(size);
+  return places;
+}
 
-  /** Whether the frame that was not found may be found elsewhere, or now. */
-  #mayHaveMoved(
-    store: JournalReader,
-    batch: readonly StoredEvent[],
-    problem: FrameProblem,
-    error: StoreError,
-  ): boolean {
-    if (store.recoverFrom(error)) return true;
-    const event = batch.find(({ globalSequence }) => globalSequence === problem.sequence);
-    assert(event !== undefined, "the realm speaks of an event of the batch");
-    const { segments: [segment], frames } = this.#placesOf(store, [event]);
-    return segment.path !== problem.path || segment.headerCrc !== problem.headerCrc ||
-      frames[1] !== problem.offset;
-  }
+/** Whether the frame that was not found may be found elsewhere, or now. */
+function mayHaveMoved(
+  host: CursorHost,
+  batch: readonly StoredEvent[],
+  { sequence, path, headerCrc, offset }: FrameProblem,
+  error: StoreError,
+): boolean {
+  if (host.source.recover?.(error) === true) return true;
+  const event = batch.find(({ globalSequence }) => globalSequence === sequence);
+  assert(event !== undefined, "the realm speaks of an event of the batch");
+  const { segments: [segment], frames } = placesOf(host, [event]);
+  return segment.path !== path || segment.headerCrc !== headerCrc || frames[1] !== offset;
 }
 
 interface Exchange {
@@ -287,7 +291,7 @@ interface Exchange {
 /** One worker, from its start to its end. */
 class RemoteRealm {
   readonly #worker: WorkerLike;
-  readonly #scheduler: Scheduler;
+  #scheduler: Scheduler = runtime.scheduler;
   readonly #wire: Wire;
   /** Why it is of no use any more. */
   #death: UnitDeath | undefined;
@@ -301,9 +305,8 @@ class RemoteRealm {
   /** Set while somebody waits for the end. */
   #onEnd: (() => void) | undefined;
 
-  constructor(worker: WorkerLike, scheduler: Scheduler) {
+  constructor(worker: WorkerLike) {
     this.#worker = worker;
-    this.#scheduler = scheduler;
     this.#wire = wireToWorker(worker, ({ type, message }) => {
       if (type === "close") this.#noticeEnd();
       else this.#die(message === "" ? "it failed, and did not say why" : message);
@@ -320,12 +323,14 @@ class RemoteRealm {
    * @throws {UnitDeath} when it cannot be, or is not in time.
    */
   async start(
-    { start, timeoutMs, signal }: {
+    { start, timeoutMs, scheduler, signal }: {
       readonly start: Extract<HostMessage, { type: "start" }>;
       readonly timeoutMs: number;
+      readonly scheduler: Scheduler;
       readonly signal: AbortSignal;
     },
   ): Promise<void> {
+    this.#scheduler = scheduler;
     const giveUp = () => this.#waiting?.settle({});
     signal.addEventListener("abort", giveUp, { once: true });
     try {

@@ -12,9 +12,12 @@ import { holdLifeline } from "../../platform/lifeline.ts";
 import { type Wire, wireToParent } from "../../platform/realm.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { SharedWords } from "../../platform/shared_words.ts";
+import { GapBuffer, type GapObservation } from "../../store/cursor_gaps.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
+import { CheckpointId } from "../checkpoint_id.ts";
 import { crashText } from "../crash_text.ts";
 import type { CursorWorkerAction } from "../handler_unit.ts";
+import { type AtLeastOnce, mintAtLeastOnce } from "../witness.ts";
 import { FrameReader, UnreadableFrame } from "./frame_reader.ts";
 import {
   type HostMessage,
@@ -35,6 +38,13 @@ const FILE_IDLE_MS = 1000;
 export interface CursorRealmContext<Init = unknown> {
   /** What the host gave as `init`, as a copy that is this realm's own. */
   readonly init: Init;
+  /**
+   * Proof that delivery is at least once for the worker's checkpoint, made in this realm; absent when the
+   * worker keeps none.
+   */
+  readonly witness: AtLeastOnce | undefined;
+  /** The gaps observed since the last call, when the worker observes them. A crash forgets them. */
+  takeGaps(): GapObservation[];
   /**
    * Aborts when the worker is told to stop. The batch is still settled as the handler says. A handler that
    * never yields can look at `signal.aborted`: it is up to date all the same.
@@ -104,6 +114,7 @@ class CursorRealm<Init> {
   readonly #reader: FrameReader;
   readonly #wire: Wire;
   #context: CursorRealmContext<Init> | undefined;
+  #gaps: GapBuffer | undefined;
   #stop = new AbortController();
   #batchCount = 0;
   #isWatchingFiles = false;
@@ -148,14 +159,26 @@ class CursorRealm<Init> {
   }
 
   async #start(
-    { version, init, control, lifeline }: Extract<HostMessage, { type: "start" }>,
+    { version, init, checkpointId, gaps, control, lifeline }: Extract<
+      HostMessage,
+      { type: "start" }
+    >,
   ): Promise<void> {
     try {
       if (version !== PROTOCOL_VERSION) throw new Error(versionText(version));
       if (this.#context !== undefined) throw new Error("the realm serves another cursor worker");
       await holdLifeline(lifeline);
+      const buffer = this.#gaps = new GapBuffer(gaps);
       const words = new Int32Array(control) as SharedWords;
-      this.#context = { init: init as Init, signal: liveSignal(this.#stop, words) };
+      this.#context = {
+        init: init as Init,
+        // One that came over the line would prove nothing.
+        witness: checkpointId === undefined
+          ? undefined
+          : mintAtLeastOnce(CheckpointId.parse(checkpointId)),
+        takeGaps: () => buffer.take(),
+        signal: liveSignal(this.#stop, words),
+      };
       await this.#setup?.(this.#context);
       this.#post({ type: "ready" });
     } catch (error) {
@@ -163,8 +186,9 @@ class CursorRealm<Init> {
     }
   }
 
-  #handle({ number, segments, frames }: Extract<HostMessage, { type: "batch" }>): void {
+  #handle({ number, segments, frames, gaps }: Extract<HostMessage, { type: "batch" }>): void {
     this.#batchCount++;
+    for (const gap of gaps) this.#gaps?.push(gap);
     let batch: StoredEvent[];
     try {
       batch = this.#reader.read(segments, frames);
@@ -177,8 +201,10 @@ class CursorRealm<Init> {
       return;
     }
     this.#watchFiles();
-    const crash = (error: unknown) =>
+    const crash = (error: unknown) => {
+      this.#gaps?.take();
       this.#post({ type: "crashed", number, text: crashText(error) });
+    };
     const settle = (result: unknown) =>
       this.#post({ type: "settled", number, result: sendable(result) });
     try {
@@ -213,12 +239,16 @@ class CursorRealm<Init> {
 /** A signal that knows of a request to stop before the message about it could be delivered. */
 function liveSignal(controller: AbortController, words: SharedWords): AbortSignal {
   const { signal } = controller;
-  let isAborted = false;
-  signal.addEventListener("abort", () => isAborted = true);
+  let isAborting = false;
   Object.defineProperty(signal, "aborted", {
     get() {
-      if (!isAborted && Atomics.load(words, STOP_WORD) !== 0) controller.abort();
-      return isAborted;
+      const isAborted = () => Reflect.get(AbortSignal.prototype, "aborted", signal);
+      if (!isAborting && !isAborted() && Atomics.load(words, STOP_WORD) !== 0) {
+        // Aborting looks here again, and has to see that it has not happened yet.
+        isAborting = true;
+        controller.abort();
+      }
+      return isAborted();
     },
   });
   return signal;
