@@ -70,7 +70,6 @@ export {
   type HandlerUnit,
   UnitDeath,
 } from "./delivery/handler_unit.ts";
-export * from "./delivery/never_skip.ts";
 export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
