@@ -233,7 +233,6 @@ export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
 
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
-export type { WorkerLike } from "./platform/realm.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";

@@ -6,16 +6,13 @@ import process from "node:process";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import {
-  BlockingStoreClient,
-  ConfigurationError,
-  HostError,
-  Store,
-  StoreClient,
-  StoreLockedError,
-  type StoreOptions,
-  verifyJournal,
-} from "../../mod.ts";
+import { BlockingStoreClient } from "./blocking_store_client.ts";
+import { HostError } from "./host_error.ts";
+import { StoreClient } from "./store_client.ts";
+import { ConfigurationError, StoreLockedError } from "../../store/errors.ts";
+import { Store } from "../../store/store.ts";
+import type { StoreOptions } from "../../store/store_options.ts";
+import { verifyJournal } from "../../store/verify.ts";
 import { runtime } from "../../platform/runtime.ts";
 import { inTempDir } from "../../platform/testdata/processes.ts";
 import { DURABLE, failureOf, KIND, Rig, USER } from "./testdata/rig.ts";

@@ -1,30 +1,27 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
+import { startCursorWorker } from "../cursor_worker.ts";
+import { HostError } from "./host_error.ts";
+import { StoreClient } from "./store_client.ts";
+import { StoreHost } from "./store_host.ts";
+import { MemoryFs } from "../../platform/memory.ts";
 import {
   BatchError,
   ClockConflictError,
   ConditionConflictError,
-  defineEvent,
-  EventKind,
-  HostError,
-  MemoryFs,
-  OperationKey,
-  type Receipt,
-  Region,
   ReservedKindError,
   SerializationError,
-  SigningKey,
-  startCursorWorker,
-  Store,
-  StoreClient,
-  StoreHost,
-  TagError,
   TooLargeError,
-  ValidationError,
-  verifyReceipt,
   WriterCrashedError,
-} from "../../mod.ts";
+} from "../../store/errors.ts";
+import { defineEvent, ValidationError } from "../../store/event_definition.ts";
+import { EventKind } from "../../store/event_kind.ts";
+import { OperationKey } from "../../store/ids.ts";
+import { type Receipt, SigningKey, verifyReceipt } from "../../store/receipt.ts";
+import { Region } from "../../store/region.ts";
+import { Store } from "../../store/store.ts";
+import { TagError } from "../../store/tags.ts";
 import { runtime } from "../../platform/runtime.ts";
 import { seededRandom } from "../../tests/support_api/journal.ts";
 import { decodeError } from "./error_codec.ts";

@@ -1,5 +1,7 @@
 // A worker that is sent a port to a store, and uses it: with promises, or blocking.
-import { BlockingStoreClient, EventKind, StoreClient } from "../../../mod.ts";
+import { BlockingStoreClient } from "../blocking_store_client.ts";
+import { StoreClient } from "../store_client.ts";
+import { EventKind } from "../../../store/event_kind.ts";
 
 const KIND = EventKind.custom(0xF, 1);
 const scope = globalThis as unknown as {
