@@ -53,14 +53,14 @@ const FORMS: readonly (readonly [string, StoreOptions])[] = [
     {
       segmentMaxBytes: 900,
       sync: { everyNEvents: 3 },
-      coldStart: { indexFile: true, footers: true, saveEveryNEvents: 1 },
+      coldStart: { indexFile: true, footers: true, saveEveryNEvents: 4 },
     },
   ],
 ];
 
 for (const [form, options] of FORMS) {
   for (const refusal of ["once", "once, too late", "from then on"] as const) {
-    test(`every file operation among fences fails ${refusal}: ${form}`, () => {
+    test(`every file operation among fences fails ${refusal}: ${form}`, { timeout: 60_000 }, () => {
       const refused = new Set<string>();
       for (let number = 0;; number++) {
         const op = withRefusal(number, refusal, options);
