@@ -70,7 +70,6 @@ export {
   type HandlerUnit,
   UnitDeath,
 } from "./delivery/handler_unit.ts";
-export * from "./delivery/never_skip.ts";
 export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
@@ -238,4 +237,5 @@ export type { WorkerLike } from "./platform/realm.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export type { WorkerLike } from "./platform/realm.ts";
 export { clockFrom } from "./platform/system_clock.ts";

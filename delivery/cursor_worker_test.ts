@@ -230,7 +230,7 @@ test("W-08 a worker without a checkpoint begins at the first event, and repeats 
   store.close();
 });
 
-test("W-09 W-22 a handler that always crashes ends in order, and the store goes on", async () => {
+test("W-09 W-22 S002-2 a handler that always crashes ends in order, and the store goes on", async () => {
   const store = openStore();
   append(store, 1);
   const crashes: unknown[] = [];

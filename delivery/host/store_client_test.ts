@@ -129,12 +129,12 @@ test("when the worker of the store is terminated, everything open fails at once,
     const client = await StoreClient.connect(worker);
     const second = await StoreClient.connect(client.openPort());
     const kept = await client.append(USER, KIND, "kept", DURABLE);
-    const open = [
-      client.append(USER, KIND, 1, DURABLE),
-      client.get(kept.eventId),
-      second.append(USER, KIND, 2),
-    ];
-    const failures = Promise.all(open.map(failureOf));
+    // Until the realm is really gone it goes on answering.
+    const failures = Promise.all([
+      failureOf(forEver(() => client.append(USER, KIND, 1, DURABLE))),
+      failureOf(forEver(() => client.get(kept.eventId))),
+      failureOf(forEver(() => second.append(USER, KIND, 2))),
+    ]);
     worker.terminate();
     const startMs = runtime.clock.monotonicUs() / 1000;
     for (const failure of await failures) {
@@ -232,6 +232,30 @@ test("clients in other realms append at the same time, and one that is terminate
     }
   }));
 
+test("a fence whose realm is terminated is cancelled, and the others go on", () =>
+  inTempDir(async (dir) => {
+    const worker = await storeWorker(dir);
+    const client = await StoreClient.connect(worker);
+    const other = await startWorker("client_worker");
+    const port = client.openPort();
+    other.postMessage({ type: "fence", port }, [port]);
+    assert.equal(await nextMessage(other), "staged");
+    await assert.rejects(client.append(USER, KIND, 1), { code: "FENCE_ACTIVE" });
+    other.terminate();
+    await until(async () => {
+      try {
+        await client.append(USER, KIND, 1);
+        return true;
+      } catch (error) {
+        assert.equal((error as { code: string }).code, "FENCE_ACTIVE");
+        return false;
+      }
+    });
+    assert.deepEqual((await client.query({ scope: "app" })).map((e) => e.payload), [1]);
+    await client.shutdown();
+    worker.terminate();
+  }));
+
 test("shutdown() in the middle of everything answers or refuses, and loses nothing it answered", () =>
   inTempDir(async (dir) => {
     const worker = await storeWorker(dir);
@@ -304,6 +328,8 @@ test("a blocking client works on the main thread, and mirrors the store", () =>
       { ...USER, kind: KIND, payload: "effect", causationId: cause.eventId },
     ], DURABLE);
     blocking.sync();
+    blocking.waitFor("durable", effect.globalSequence, { timeoutMs: 1000 });
+    assert.equal(blocking.frontier().durable.globalSequence, effect.globalSequence);
     assert.equal(blocking.get(effect.eventId)?.payload, "effect");
     assert.equal(blocking.getByKey("k")?.eventId, cause.eventId);
     assert.equal(blocking.at(effect.globalSequence)?.payload, "effect");
@@ -376,6 +402,11 @@ test("a realm that serves a store does not block for one", () => {
 
 function numbers(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);
+}
+
+/** Asks again and again. */
+async function forEver(ask: () => Promise<unknown>): Promise<never> {
+  while (true) await ask();
 }
 
 /** Waits until something holds that comes about by itself. */

@@ -42,7 +42,16 @@ function block(port: MessagePort): void {
   });
 }
 
+/** Begins a fence, and leaves it open. */
+async function fence(port: MessagePort): Promise<void> {
+  const client = await StoreClient.connect(port);
+  const begun = await client.beginFence();
+  await begun.append({ entity: "user:fence", scope: "app" }, KIND, "never");
+  scope.postMessage("staged");
+}
+
 scope.addEventListener("message", ({ data }) => {
+  if (data.type === "fence") void fence(data.port);
   if (data.type === "append") void appendForEver(data.port, data.entity);
   else if (data.type === "block") block(data.port);
 });
