@@ -62,6 +62,7 @@ export {
   startCursorWorker,
 } from "./delivery/cursor_worker.ts";
 export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
+export * from "./delivery/never_skip.ts";
 export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
 export {
   type CursorWorkerAction,

@@ -226,10 +226,10 @@ test(
         bin,
       );
       assert.equal(appended.code, 0, appended.err);
-      const queried = await runProcess(["query", journal], "", bin);
+      const queried = await runProcess(["query", journal], undefined, bin);
       assert.equal(queried.code, 0, queried.err);
       assert.deepEqual(parseLines(queried.out).map(({ payload }) => payload), [{ n: 1 }]);
-      const verified = await runProcess(["verify", journal], "", bin);
+      const verified = await runProcess(["verify", journal], undefined, bin);
       assert.equal(verified.code, 0, verified.err);
       assert.match(verified.out, /^Intact: 3 events /);
 
@@ -246,7 +246,7 @@ serveCursorWorker((batch) => {
 `,
       );
       const args = ["--module", `${dir}/handler.ts`, "--checkpoint", "m", "--entity", "order"];
-      const worked = await runProcess(["worker", journal, ...args, "--once"], "", bin);
+      const worked = await runProcess(["worker", journal, ...args, "--once"], undefined, bin);
       assert.equal(worked.code, 0, worked.err);
       assert.equal(worked.out, "handled order:1\n");
       assert.equal(loadCheckpoint(journal, "m")?.position, 1);
@@ -286,7 +286,7 @@ serveCursorWorker((batch) => {
     // Nothing of the source is needed any more.
     renameSync(`${dir}/source`, `${dir}/gone`);
     assert.ok(!existsSync(`${dir}/source`));
-    const ran = await runProcess([`${dir}/journal`], "", [plan.out]);
+    const ran = await runProcess([`${dir}/journal`], undefined, [plan.out]);
     assert.equal(ran.code, 0, ran.err);
     assert.equal(ran.out, "handled {\n  n: 1,\n}\ncommitted 1\n");
   }));
