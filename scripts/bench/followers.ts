@@ -43,6 +43,9 @@ export function totalsHandler(
   };
 }
 
+/** No slice goes on where another one got to. */
+let sliceCount = 0;
+
 /** Follows a journal with a cursor worker; each slice goes from the first event to the last. */
 export class JournalFollower implements Subject {
   readonly name = "batpak";
@@ -51,7 +54,6 @@ export class JournalFollower implements Subject {
   readonly #options: FollowerOptions & { readonly ownRealm: boolean };
   readonly #expected: number;
   #realm: Realm | undefined;
-  #sliceCount = 0;
 
   /** @param options with `ownRealm` the handler runs in a Web Worker. */
   constructor(
@@ -74,7 +76,7 @@ export class JournalFollower implements Subject {
     const { batchSize, saves } = this.#options;
     const options = {
       batchSize,
-      ...(saves && { checkpointId: `bench-${batchSize}-${this.#sliceCount++}` }),
+      ...(saves && { checkpointId: `bench-${sliceCount++}` }),
     };
     const region = { scope: SCOPE };
     let sum: number | undefined;
