@@ -491,11 +491,10 @@ test("L-05 queries, pages and cursors of a lane give that lane, and without one 
   assert.deepEqual(store.query(region).map(({ payload }) => payload), expected);
   assert.deepEqual(store.cursor(region).pollBatch(9).map(({ payload }) => payload), expected);
   const paged: unknown[] = [];
-  for (let after: number | undefined;;) {
-    const [event] = store.queryAfter(region, after, 1);
-    if (event === undefined) break;
+  let [event] = store.queryAfter(region, undefined, 1);
+  while (event !== undefined) {
     paged.push(event.payload);
-    after = event.globalSequence;
+    [event] = store.queryAfter(region, event.globalSequence, 1);
   }
   assert.deepEqual(paged, expected);
   assert.equal(store.query({ entity: USER.entity }).length, 9);
