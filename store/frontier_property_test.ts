@@ -6,7 +6,6 @@ import fc from "fast-check";
 import { MemoryFs } from "../platform/memory.ts";
 import { item, KIND, openReader, openStore, payloadsOf } from "../tests/support/journal.ts";
 import { BatchError, StoreIoError, WriterCrashedError } from "./errors.ts";
-import { EventKind } from "./event_kind.ts";
 import type { Fence } from "./fence.ts";
 import type { Store } from "./store.ts";
 import {

@@ -491,8 +491,10 @@ test("L-05 queries, pages and cursors of a lane give that lane, and without one 
   assert.deepEqual(store.query(region).map(({ payload }) => payload), expected);
   assert.deepEqual(store.cursor(region).pollBatch(9).map(({ payload }) => payload), expected);
   const paged: unknown[] = [];
-  let [event] = store.queryAfter(region, undefined, 1);
-  while (event !== undefined) {
+  let after: number | undefined;
+  while (paged.length < 9) {
+    const [event] = store.queryAfter(region, after, 1);
+    if (event === undefined) break;
     paged.push(event.payload);
     [event] = store.queryAfter(region, event.globalSequence, 1);
   }
