@@ -108,7 +108,7 @@ async function runWorker(session: Session, dir: string, flags: WorkerFlags): Pro
     handlerTimeoutMs: flags.handlerTimeout,
     startTimeoutMs: flags.startTimeout,
     signal: interrupt.signal,
-    onCrash: ({ message }) => watch.sayCrash(message),
+    onCrash: ({ message }) => watch.sayCrash(message, worker.status),
   });
   await watch.follow(worker, interrupt.signal);
 }
@@ -178,6 +178,7 @@ class Watch {
     await ended;
     const { status } = worker;
     if (!this.#hasStarted && status.deliveries > 0) this.#sayStart();
+    this.#sayRestarts(status);
     if (error !== undefined) throw this.#explained(error, status);
     this.#sayEnd(status);
     if (status.end === "crashed") throw this.#crashed(status);
@@ -185,10 +186,10 @@ class Watch {
 
   #look(worker: CursorWorker, interrupted: AbortSignal): void {
     const { status } = worker;
-    const { state, committed, restarts } = status;
+    const { state, committed } = status;
     if (state === "starting" || state === "ended") return;
     if (!this.#hasStarted) this.#sayStart();
-    if (restarts > this.#restarts && state !== "reviving") this.#sayRestart(restarts);
+    if (state !== "reviving") this.#sayRestarts(status);
     const nowMs = this.#host.nowMs();
     if (nowMs - this.#saidMs >= PROGRESS_MS && committed !== this.#committed) {
       this.#sayProgress(status, nowMs);
@@ -228,11 +229,15 @@ class Watch {
   }
 
   /** Says that the handler failed; {@linkcode follow} says what becomes of it. */
-  sayCrash(message: string): void {
+  sayCrash(message: string, status: CursorWorkerStatus): void {
+    if (!this.#hasStarted) this.#sayStart();
+    this.#sayRestarts(status);
     this.#output.note(`batpak: the handler failed: ${message}`, { note: "crash", message });
   }
 
-  #sayRestart(restarts: number): void {
+  /** Says that it was started again, unless that has been said. */
+  #sayRestarts({ restarts }: CursorWorkerStatus): void {
+    if (restarts === this.#restarts) return;
     this.#restarts = restarts;
     this.#output.note("batpak: started it again, with the batch that was not handled", {
       note: "restart",
