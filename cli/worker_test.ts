@@ -219,7 +219,7 @@ test("a handler that throws is started again as --restart says, and then it is t
     assert.deepEqual(fixture.batches, [[1], [3], [5], [5]]);
     assert.equal(fixture.committed, 3);
     const kinds = notesOf(ran).map(({ note }) => note);
-    assert.deepEqual(kinds.filter((note) => note === "crash"), ["crash", "crash"]);
+    assert.deepEqual(kinds, ["started", "crash", "restart", "crash", "stopped", undefined]);
     const stopped = notesOf(ran).find(({ note }) => note === "stopped");
     assert.equal(stopped?.reason, "crashed");
 
