@@ -41,6 +41,11 @@ const WORKLOAD_TITLES: Readonly<Record<string, string>> = {
   "wake-process": "append to handler, another process",
 };
 
+/** Whether it is about those who follow the journal or wait for it, which have a table of their own. */
+export function isDelivery(name: string): boolean {
+  return /^(?:group-commit|cursor|wake)(?:-|$)/.test(name);
+}
+
 /** A workload in a few words. */
 export function titleOfWorkload(name: string): string {
   return WORKLOAD_TITLES[name] ?? name;
