@@ -201,16 +201,22 @@ test(
 
 // A lock that a realm held to tell others of its end kept the whole program running. It is held only while
 // there is a connection.
-test("a program that has closed its clients and stores ends by itself", () =>
-  inTempDir(async (dir) => {
-    const program = fileURLToPath(new URL("./testdata/ending_program.ts", import.meta.url));
-    const args = runtime.name === "deno" ? ["run", "-A", program, dir] : [program, dir];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
-    const [code] = await once(child, "exit");
-    assert.equal(code, 0);
-  }));
+test(
+  "a program that has closed its clients and stores ends by itself",
+  { timeout: 60_000 },
+  () =>
+    inTempDir(async (dir) => {
+      const program = fileURLToPath(new URL("./testdata/ending_program.ts", import.meta.url));
+      const args = runtime.name === "deno" ? ["run", "-A", program, dir] : [program, dir];
+      const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
+      const [code] = await once(child, "exit");
+      assert.equal(code, 0);
+    }),
+);
 
-test("clients in other realms append at the same time, and one that is terminated harms nobody", () =>
+test("clients in other realms append at the same time, and one that is terminated harms nobody", {
+  timeout: 60_000,
+}, () =>
   inTempDir(async (dir) => {
     const worker = await storeWorker(dir);
     const client = await StoreClient.connect(worker);
