@@ -71,7 +71,7 @@ import {
   unpackEvents,
   type WalkTarget,
 } from "./questions.ts";
-import { realmLifeline } from "./realm_lifeline.ts";
+import { shareLifeline } from "./realm_lifeline.ts";
 import { NO_OPTIONS, RequestWriter } from "./request_writer.ts";
 import type { WorkerNotice } from "./serve_store.ts";
 
@@ -328,12 +328,18 @@ export class StoreClient {
     options: ResolvedClientOptions,
     onClose: (reason: HostFailure) => void = () => {},
   ): Promise<StoreClient> {
-    const lifeline = await realmLifeline();
+    const share = shareLifeline();
+    const lifeline = await share.name;
     const wire = wireOfPort(port);
+    const onEnd = (reason: HostFailure) => {
+      share.release();
+      onClose(reason);
+    };
     return await new Promise((resolve, reject) => {
       let client: StoreClient | undefined;
       const refuse = (error: unknown) => {
         expire();
+        share.release();
         wire.close();
         reject(error);
       };
@@ -348,7 +354,7 @@ export class StoreClient {
         if (answer.type === "end") return refuse(decodeError(answer.error));
         if (answer.type !== "welcome") return;
         expire();
-        client = new StoreClient(wire, answer, options, onClose);
+        client = new StoreClient(wire, answer, options, onEnd);
         resolve(client);
       });
       port.addEventListener("close", () => {

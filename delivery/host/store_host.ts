@@ -48,14 +48,13 @@ import {
   writeOneReceipt,
   writeReceipts,
 } from "./messages.ts";
-
-import { realmLifeline } from "./realm_lifeline.ts";
+import { shareLifeline } from "./realm_lifeline.ts";
 
 /** How a store serves its clients. */
 export interface ServeOptions {
   /**
    * Appends that may wait for one sync, 1 to 65,536; then it is not put off any longer. Fewer answer the
-   * first ones sooner, more share a sync among more. Default 256.
+   * first ones sooner, more share a sync among more. Default 1,024.
    */
   readonly commitCountMax?: number;
   /** Requests that one client may have on their way, 1 to 65,536. Default 4,096. */
@@ -412,7 +411,9 @@ export class Session implements CallTarget {
       this.atEnd(watchLifeline(hello.lifeline, () => this.end(undefined)));
     }
     this.#state = "open";
-    void realmLifeline().then((lifeline) => this.#greet(lifeline));
+    const lifeline = shareLifeline();
+    this.atEnd(lifeline.release);
+    void lifeline.name.then((name) => this.#greet(name));
   }
 
   #greet(lifeline: string): void {
@@ -632,7 +633,7 @@ function limitsOf(options: ServeOptions): Required<ServeOptions> {
     throw new RangeError(`Cannot use ${name} ${value}: give a whole number of ${min} to ${max}`);
   };
   return {
-    commitCountMax: limit("commitCountMax", 256, 1, 65_536),
+    commitCountMax: limit("commitCountMax", 1024, 1, 65_536),
     clientRequestsMax: limit("clientRequestsMax", 4096, 1, 65_536),
     clientBytesMax: limit("clientBytesMax", 16 << 20, 1024, 1 << 28),
     clientsMax: limit("clientsMax", 4096, 1, 65_536),
