@@ -237,4 +237,5 @@ export type { Entropy } from "./platform/entropy.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export type { WorkerLike } from "./platform/realm.ts";
 export { clockFrom } from "./platform/system_clock.ts";
