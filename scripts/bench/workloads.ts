@@ -99,7 +99,7 @@ export class Bench {
   /** Whom to compare with. */
   readonly peers: Peers;
   readonly #journals = new Map<string, JournalFixture>();
-  readonly #tables = new Map<Peer, Fixture>();
+  readonly #tables = new Map<string, Fixture>();
 
   /** @param context where, on what, and how much. */
   constructor(
@@ -134,15 +134,16 @@ export class Bench {
   }
 
   /** A peer's table to read. */
-  async table(peer: Peer): Promise<Fixture> {
-    let table = this.#tables.get(peer);
+  async table(peer: Peer, scale: Scale = RACE_SCALE): Promise<Fixture> {
+    const key = `${peer.name} ${scale}`;
+    let table = this.#tables.get(key);
     if (table === undefined) {
       table = await writeTable(peer, {
         path: this.scratch.path("table"),
-        events: this.size.events * RACE_SCALE,
+        events: this.size.events * scale,
         pause: this.pause,
       });
-      this.#tables.set(peer, table);
+      this.#tables.set(key, table);
     }
     return table;
   }
@@ -411,14 +412,16 @@ function following(options: FollowerOptions & { readonly ownRealm: boolean }): W
   const name = `cursor${ownRealm ? "-realm" : ""}-${batchSize}${saves ? "-saved" : ""}`;
   const enterAt = async (scale: Scale, bench: Bench): Promise<Subject> =>
     new JournalFollower(await bench.journal(scale), bench.fs, options);
-  const enter = (bench: Bench) => enterAt(RACE_SCALE, bench);
+  // Starting a realm costs about as much as ten thousand events, which are to be few among many.
+  const scale = ownRealm ? RACE_SCALE : 1;
+  const enter = (bench: Bench) => enterAt(scale, bench);
 
   async function measure(bench: Bench): Promise<BenchRow> {
     const { size, peers } = bench;
     const others: Subject[] = [];
     const absent: MissingPeer[] = [];
     for (const peer of ownRealm ? [] : peers.present) {
-      const fixture = await bench.table(peer);
+      const fixture = await bench.table(peer, scale);
       const table = await peer.open(fixture.path, "durable");
       if (table.followTotals !== undefined) {
         others.push(new PeerFollower(peer.name, table, fixture, options));
@@ -429,7 +432,17 @@ function following(options: FollowerOptions & { readonly ownRealm: boolean }): W
     }
     const journal = await enter(bench);
     const unit = "events/s";
-    const row = await measureRow({ name, unit, bench, journal, others, absent, samples: 0 });
+    const row = await measureRow({
+      name,
+      unit,
+      bench,
+      journal,
+      others,
+      absent,
+      samples: 0,
+      // A realm is a new one in every slice.
+      ...(ownRealm && { warmUps: 1 }),
+    });
     // The other batches would only say the same again.
     if (batchSize !== BATCH_EVENTS || saves !== ownRealm) return row;
     const sizes: Subject[] = [];
@@ -472,7 +485,7 @@ function wakeUp(place: HandlerPlace): Workload {
 }
 
 /** Of the calls that are timed otherwise, one in so many: between two the handler has to fall asleep. */
-const WAKE_UP_SHARE = 10;
+const WAKE_UP_SHARE = 20;
 
 interface RowOptions {
   readonly name: string;
@@ -484,6 +497,8 @@ interface RowOptions {
   readonly absent: readonly MissingPeer[];
   /** Calls to be timed one by one; 0 when single calls mean nothing. */
   readonly samples: number;
+  /** Slices before the counted ones. */
+  readonly warmUps?: number;
   /** Times calls in a way of its own. */
   readonly sample?: () => Promise<Latencies>;
 }
@@ -491,10 +506,11 @@ interface RowOptions {
 /** The race, without the growth. Lets go of everybody. */
 async function measureRow(options: RowOptions): Promise<BenchRow> {
   const { name, unit, bench, journal, others, absent, samples, sample } = options;
+  const { warmUps = WARM_UPS } = options;
   try {
     const [laps, ...otherLaps] = await race([journal, ...others], {
       slices: bench.size.slices,
-      warmUps: WARM_UPS,
+      warmUps,
       pause: bench.pause,
     });
     await bench.pause();
