@@ -23,6 +23,19 @@
  * @module
  */
 
+export {
+  type BlockingClientOptions,
+  BlockingStoreClient,
+} from "./delivery/host/blocking_store_client.ts";
+export { ClientFence, type StagedEvent } from "./delivery/host/client_fence.ts";
+export { HostError, type HostFailure } from "./delivery/host/host_error.ts";
+export {
+  type ClientAppendOptions,
+  type ClientOptions,
+  type GateOption,
+  StoreClient,
+} from "./delivery/host/store_client.ts";
+export { type ServeOptions, StoreHost } from "./delivery/host/store_host.ts";
 export type { CanalHandle } from "./delivery/canal.ts";
 export {
   type Checkpoint,
@@ -35,7 +48,9 @@ export {
   CheckpointRegionMismatchError,
   CheckpointWriteError,
   listCheckpoints,
+  type ListCheckpointsOptions,
   loadCheckpoint,
+  removeCheckpoint,
   saveCheckpoint,
 } from "./delivery/checkpoint.ts";
 export * from "./delivery/checkpoint_id.ts";
@@ -56,7 +71,6 @@ export {
   type HandlerUnit,
   UnitDeath,
 } from "./delivery/handler_unit.ts";
-export * from "./delivery/never_skip.ts";
 export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
@@ -220,8 +234,8 @@ export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
 
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
-export type { WorkerLike } from "./platform/realm.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export type { WorkerLike } from "./platform/realm.ts";
 export { clockFrom } from "./platform/system_clock.ts";

@@ -1,15 +1,15 @@
 /**
  * How a command fails: what it says, and with which exit code.
  *
- * | Code | Means                                                              |
- * | ---: | ------------------------------------------------------------------ |
- * |    0 | fine                                                               |
- * |    1 | it failed                                                          |
- * |    2 | the command line is wrong                                          |
- * |    3 | the journal is damaged                                             |
- * |    4 | a conflict: the entity has moved on, or keys contradict each other |
- * |    5 | another process is writing to the journal                          |
- * |  130 | interrupted                                                        |
+ * | Code | Means                                                                                        |
+ * | ---: | -------------------------------------------------------------------------------------------- |
+ * |    0 | fine                                                                                         |
+ * |    1 | it failed                                                                                    |
+ * |    2 | the command line is wrong                                                                    |
+ * |    3 | the journal, or a checkpoint, is damaged                                                     |
+ * |    4 | a conflict: the entity has moved on, keys contradict, or a checkpoint is of another region   |
+ * |    5 | another process is writing to the journal, or works under the checkpoint                     |
+ * |  130 | interrupted                                                                                  |
  *
  * @module
  */
@@ -121,6 +121,7 @@ function oneToJson(error: unknown): ErrorJson {
 
 /** What stands in arguments and breaks a rule is a wrong command line. */
 const EXIT_CODES: Partial<Record<StoreErrorCode, number>> = {
+  CHECKPOINT_ID: ExitCode.USAGE,
   COORDINATE: ExitCode.USAGE,
   COPY_TARGET: ExitCode.USAGE,
   EVENT_KIND: ExitCode.USAGE,
@@ -128,9 +129,13 @@ const EXIT_CODES: Partial<Record<StoreErrorCode, number>> = {
   REGION: ExitCode.USAGE,
   RESERVED_KIND: ExitCode.USAGE,
   TAG: ExitCode.USAGE,
+  CHECKPOINT_AHEAD: ExitCode.DAMAGE,
+  CHECKPOINT_CORRUPT: ExitCode.DAMAGE,
   CORRUPTION: ExitCode.DAMAGE,
+  CHECKPOINT_REGION_MISMATCH: ExitCode.CONFLICT,
   CLOCK_CONFLICT: ExitCode.CONFLICT,
   CONDITION_CONFLICT: ExitCode.CONFLICT,
   IDEMPOTENCY: ExitCode.CONFLICT,
+  CHECKPOINT_BUSY: ExitCode.LOCKED,
   STORE_LOCKED: ExitCode.LOCKED,
 };

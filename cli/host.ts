@@ -6,9 +6,10 @@
  *
  * @module
  */
-import { closeSync, createReadStream, fstatSync, openSync, writeSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, openSync, realpathSync, writeSync } from "node:fs";
 import process from "node:process";
 import { setImmediate, setTimeout } from "node:timers";
+import { pathToFileURL } from "node:url";
 
 /** What a command needs of the world around it. */
 export interface Host {
@@ -34,6 +35,12 @@ export interface Host {
    * @throws {Error} of the runtime when it cannot be opened.
    */
   openInput(path: string): Input;
+  /**
+   * What starts the module in this file as a worker.
+   *
+   * @throws {Error} of the runtime when there is no such file.
+   */
+  workerOf(path: string): () => Worker;
   /** Milliseconds on a clock that does not jump. */
   nowMs(): number;
   /** Waits; an abort ends the wait early, without an error. */
@@ -97,6 +104,11 @@ export function processHost(): Host {
       }
     },
     openInput,
+    workerOf(path) {
+      // Absolute: a worker would look for anything else beside the program, not where the user is.
+      const { href } = pathToFileURL(realpathSync(path));
+      return () => new Worker(href, { type: "module" });
+    },
     nowMs: () => performance.now(),
     sleep,
     turn: () => new Promise((resolve) => setImmediate(resolve)),

@@ -14,6 +14,7 @@ import { Command, CommanderError } from "commander";
 import { addAppendCommand } from "./append.ts";
 import { addCompactCommand } from "./compact.ts";
 import { addBackupCommand, addForkCommand, addSnapshotCommand } from "./copy.ts";
+import { addCursorsCommand } from "./cursors.ts";
 import { errorsIn, ExitCode, exitCodeOf, usageError } from "./errors.ts";
 import { exit, type Host, OutputClosedError, processHost } from "./host.ts";
 import { addImportCommand } from "./import.ts";
@@ -28,6 +29,7 @@ import { addStatsCommand } from "./stats.ts";
 import { addTailCommand } from "./tail.ts";
 import { addVerifyCommand } from "./verify.ts";
 import { VERSION } from "./version.ts";
+import { addWorkerCommand } from "./worker.ts";
 
 export type { Host, Input, Interrupt } from "./host.ts";
 
@@ -98,6 +100,8 @@ function newProgram(session: Session): Command {
   addQueryCommand(program, session);
   addWalkCommand(program, session);
   addTailCommand(program, session);
+  addWorkerCommand(program, session);
+  addCursorsCommand(program, session);
   addVerifyCommand(program, session);
   addRepairCommand(program, session);
   addStatsCommand(program, session);
@@ -151,7 +155,7 @@ Data goes to standard output, all else to standard error. Events are printed as 
 JSON has no form for is written as an object with one key: {"$bytes": base64}, {"$bigint": "123"},
 {"$date": "2026-01-31T12:00:00.000Z"}, {"$number": "NaN"}; payloads are read in the same way.
 
-Exit codes: 0 fine, 1 failure, 2 usage, 3 damage found, 4 conflict, 5 locked by another writer,
-130 interrupted.`;
+Exit codes: 0 fine, 1 failure, 2 usage, 3 damage found, 4 conflict, 5 locked by another writer or
+consumer, 130 interrupted.`;
 
 if (import.meta.main) exit(await runCli(processHost()));

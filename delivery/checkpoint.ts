@@ -64,6 +64,8 @@ export type CheckpointListing =
     readonly path: string;
     /** What it says. */
     readonly checkpoint: Checkpoint;
+    /** Whether a consumer is working under it; only when `consumers` was asked for. */
+    readonly isBusy?: boolean;
   }
   | {
     /** It cannot be read. */
@@ -74,7 +76,18 @@ export type CheckpointListing =
     readonly path: string;
     /** Why. */
     readonly error: StoreError;
+    /** Whether a consumer is working under it; only when `consumers` was asked for. */
+    readonly isBusy?: boolean;
   };
+
+/** What {@linkcode listCheckpoints} looks at. */
+export interface ListCheckpointsOptions extends CheckpointOptions {
+  /**
+   * Whether to find out who is working. The system can only be asked by taking each lock for a moment, so
+   * a consumer that starts in just that moment is told that its checkpoint is busy. Default false.
+   */
+  readonly consumers?: boolean;
+}
 
 /** Where files are. */
 export interface CheckpointOptions {
@@ -285,9 +298,12 @@ export function loadCheckpoint(
  * Every checkpoint of a journal, sorted by name. One that cannot be read is listed with its error.
  *
  * @param dir the directory of the journal.
- * @throws {StoreIoError} when the directory cannot be listed.
+ * @throws {StoreIoError} when the directory cannot be listed, or a lock cannot be asked for.
  */
-export function listCheckpoints(dir: string, options: CheckpointOptions = {}): CheckpointListing[] {
+export function listCheckpoints(
+  dir: string,
+  options: ListCheckpointsOptions = {},
+): CheckpointListing[] {
   const fs = options.fs ?? runtime.fs;
   const folder = `${dir}/${CURSORS_NAME}`;
   const listings: CheckpointListing[] = [];
@@ -299,17 +315,64 @@ export function listCheckpoints(dir: string, options: CheckpointOptions = {}): C
     if (!name.endsWith(CHECKPOINT_SUFFIX)) continue;
     const id = name.slice(0, -CHECKPOINT_SUFFIX.length);
     const path = `${folder}/${name}`;
+    const busy = options.consumers === true ? { isBusy: isLocked(fs, folder, id) } : {};
     try {
       const checkpoint = loadCheckpoint(dir, id, { fs });
       // It may have been removed since the list was made.
       if (checkpoint === undefined) continue;
-      listings.push({ type: "checkpoint", id: CheckpointId.parse(id), path, checkpoint });
+      listings.push({ type: "checkpoint", id: CheckpointId.parse(id), path, checkpoint, ...busy });
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      listings.push({ type: "broken", id, path, error });
+      listings.push({ type: "broken", id, path, error, ...busy });
     }
   }
   return listings;
+}
+
+/** Makes no lock file: where there is none, nobody has the lock. */
+function isLocked(fs: StoreFs, folder: string, id: string): boolean {
+  const path = `${folder}/${id}${LOCK_SUFFIX}`;
+  return withIo("list checkpoints", () => {
+    if (fs.stat(path) === undefined) return false;
+    const lock = fs.tryLock(path);
+    lock?.release();
+    return lock === undefined;
+  });
+}
+
+/**
+ * Removes a checkpoint, durably: the next consumer with this id begins with the first event. Also one that
+ * cannot be read.
+ *
+ * @param dir the directory of the journal.
+ * @returns whether there was one.
+ * @throws {CheckpointBusyError} when a consumer is working under the id.
+ * @throws {CheckpointIdError} when it is no id.
+ * @throws {CheckpointWriteError} when nothing can be locked there.
+ * @throws {StoreIoError} when the file cannot be removed.
+ *
+ * @example Begin again from the start
+ * ```ts
+ * import { bindCursor, MemoryFs, removeCheckpoint, Store } from "@batpak/batpak";
+ * import assert from "node:assert/strict";
+ *
+ * const fs = new MemoryFs();
+ * using store = Store.open("journal", { fs });
+ * {
+ *   using mailer = bindCursor(store, { entity: "order" }, "mailer");
+ *   mailer.commit();
+ * }
+ * assert.equal(removeCheckpoint(store.dir, "mailer", { fs }), true);
+ * assert.equal(removeCheckpoint(store.dir, "mailer", { fs }), false);
+ * ```
+ */
+export function removeCheckpoint(
+  dir: string,
+  id: string,
+  options: CheckpointOptions = {},
+): boolean {
+  const fs = options.fs ?? runtime.fs;
+  return new CheckpointFile(dir, CheckpointId.parse(id), fs).remove();
 }
 
 /**
@@ -359,9 +422,9 @@ export class CheckpointFile {
    */
   tidy(): void {
     const staged = () => this.#fs.list(this.#folder).filter(({ name }) => isStagedName(name));
-    if (staged().length === 0) return;
     const locks: FileLock[] = [];
     try {
+      if (staged().length === 0) return;
       const names = () =>
         this.#fs.list(this.#folder).filter(({ name }) => name.endsWith(LOCK_SUFFIX));
       const known = names();
@@ -404,6 +467,24 @@ export class CheckpointFile {
     const found = decodeCheckpoint(bytes);
     if (found.type === "checkpoint") return found.checkpoint;
     throw new CheckpointCorruptError(this.path, found.reason, found.cause);
+  }
+
+  /** As {@linkcode removeCheckpoint}. */
+  remove(): boolean {
+    return withIo(`remove checkpoint "${this.id}"`, () => {
+      this.#fs.rejectSymlink(this.#folder, "checkpoints");
+      // Looked for first: a lock would make the directory.
+      if (this.#fs.stat(this.path) === undefined) return false;
+      const lock = this.lock();
+      try {
+        const wasThere = this.#fs.removeIfPresent(this.path);
+        // Otherwise a power cut could bring it back, and the next consumer would not begin at the start.
+        if (wasThere) this.#fs.syncDir(this.#folder);
+        return wasThere;
+      } finally {
+        lock.release();
+      }
+    });
   }
 
   /**

@@ -5,6 +5,7 @@
  */
 
 import process from "node:process";
+import { receiveMessageOnPort } from "node:worker_threads";
 
 /** What a realm can send to another one besides data, giving it up. */
 export type TransferList = readonly (ArrayBuffer | MessagePort)[];
@@ -93,6 +94,11 @@ export function wireOfPort(port: MessagePort): Wire {
     listen: (onMessage) => void (port.onmessage = (event) => onMessage(event.data)),
     close: () => port.close(),
   };
+}
+
+/** A message that has arrived at a port whose messages nobody listens for; `undefined` when none has. */
+export function takeMessage(port: MessagePort): { readonly message: unknown } | undefined {
+  return receiveMessageOnPort(port as never);
 }
 
 /** The line from a worker to the realm that started it. Listens at once, as a worker has to. */

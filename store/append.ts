@@ -229,7 +229,12 @@ export function prepareDraft(
   draft.countedSize = size;
 }
 
-function refuseKind(kind: EventKind, internal: boolean): void {
+/**
+ * Refuses a kind that a caller may not append.
+ *
+ * @param internal lets the store use kinds that callers may not.
+ */
+export function refuseKind(kind: EventKind, internal: boolean): void {
   if (!Number.isInteger(kind) || kind < 0 || kind > 0xffff) {
     throw new RangeError(`Cannot append an event of kind ${kind}: give a whole number of 16 bits`);
   }

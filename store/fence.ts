@@ -14,7 +14,7 @@
  * @module
  */
 
-import type { AppendOptions } from "./append.ts";
+import type { AppendDraft, AppendOptions } from "./append.ts";
 import type { CoordinateLike } from "./coordinate.ts";
 import { StoreError } from "./errors.ts";
 import type { EventDefinition } from "./event_definition.ts";
@@ -97,6 +97,13 @@ export interface FenceHost {
     options: AppendOptions,
   ): Receipt;
   appendBatch(fence: Fence, items: readonly BatchItem[], options: BatchOptions): Receipt[];
+  appendDraft(fence: Fence, draft: AppendDraft, failIf: AppendOptions["failIf"]): Receipt;
+  appendDrafts(
+    fence: Fence,
+    drafts: readonly AppendDraft[],
+    count: number,
+    failIf: AppendOptions["failIf"],
+  ): Receipt[];
   /** Writes that the fence has ended, and for a commit makes it durable. */
   end(fence: Fence, isCommit: boolean): void;
 }
@@ -233,6 +240,34 @@ export class Fence {
     this.#assertOpen("append through");
     const receipts = this.#host.appendBatch(this, items, options);
     return receipts.map((receipt) => this.#staged(receipt));
+  }
+
+  /**
+   * Stages what was prepared in another realm. The receipt is for that realm to keep until the commit.
+   *
+   * @internal
+   */
+  appendDraft(draft: AppendDraft, failIf: AppendOptions["failIf"]): Receipt {
+    this.#assertOpen("append through");
+    const receipt = this.#host.appendDraft(this, draft, failIf);
+    this.#staged(receipt);
+    return receipt;
+  }
+
+  /**
+   * As {@linkcode appendDraft}, for the first `count` drafts, as one batch.
+   *
+   * @internal
+   */
+  appendDrafts(
+    drafts: readonly AppendDraft[],
+    count: number,
+    failIf: AppendOptions["failIf"],
+  ): Receipt[] {
+    this.#assertOpen("append through");
+    const receipts = this.#host.appendDrafts(this, drafts, count, failIf);
+    for (const receipt of receipts) this.#staged(receipt);
+    return receipts;
   }
 
   /**

@@ -495,6 +495,15 @@ export abstract class JournalReader {
   abstract get durableSequence(): number | undefined;
 
   /**
+   * The sequence that the next event to become visible will have.
+   *
+   * @internal
+   */
+  get endSequence(): number {
+    return this.source.firstSequence + this.#index("take stock").visibleCount;
+  }
+
+  /**
    * How far everything has come: six watermarks, for the journal and for each lane, at one moment. A reader
    * beside a writer knows only what it has read: to it, that is durable.
    */

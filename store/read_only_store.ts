@@ -267,17 +267,20 @@ export class ReadOnlyStore extends JournalReader {
    */
   protected override makeDurable(sequence: number): void {
     if (this.closed) throw new StoreClosedError("make an event durable");
-    assert(sequence < this.#nextSequence, "only what has been read is made durable");
+    // Not all that has been read: what a fence still hides becomes visible by an event behind it, and then
+    // that one has to be durable too.
+    const visibleEnd = () => this.source.firstSequence + this.source.index.visibleCount;
+    assert(sequence < visibleEnd(), "only what may be seen is made durable");
     withIo("make an event durable", () => {
       // A segment is replaced only after it was sealed, so a second look finds a newer one.
       for (let attempt = 1; sequence >= this.#durableSequence; attempt++) {
         const { source } = this;
-        const nextSequence = this.#nextSequence;
+        const end = visibleEnd();
         const segment = source.log.segments.at(-1);
         if (segment === undefined || sequence < segment.firstRow + source.firstSequence) return;
         try {
           this.#syncFile(segment.path);
-          this.#durableSequence = nextSequence;
+          this.#durableSequence = end;
         } catch (error) {
           if (attempt === ATTEMPT_COUNT_MAX || !isLayoutChange(error)) throw error;
           this.refresh();

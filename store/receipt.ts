@@ -215,6 +215,45 @@ export class Receipt {
     return receipt;
   }
 
+  /**
+   * A receipt that was made in another realm, from what {@linkcode bareHeader} and the getters gave
+   * there. The bytes are kept.
+   *
+   * @internal
+   */
+  static carried(facts: {
+    readonly storeId: Uint8Array;
+    readonly header: Uint8Array;
+    readonly position: LogPosition;
+    readonly replayed: boolean;
+    readonly keyId: Uint8Array | null;
+    readonly signature: Uint8Array | null;
+  }): Receipt {
+    const { storeId, header, position, replayed } = facts;
+    const { segmentId, offset, size } = position;
+    const receipt: Receipt = new Receipt(
+      storeId,
+      header,
+      undefined,
+      segmentId,
+      offset,
+      size,
+      undefined,
+      replayed,
+    );
+    receipt.#keyId = facts.keyId;
+    receipt.#signature = facts.signature;
+    return receipt;
+  }
+
+  /**
+   * The header itself and no copy: not for callers.
+   *
+   * @internal
+   */
+  get bareHeader(): Uint8Array {
+    return this.#header;
+  }
   /** Where the frame is. */
   get position(): LogPosition {
     return { segmentId: this.#segmentId, offset: this.#offset, size: this.#size };

@@ -398,6 +398,41 @@ export class Region {
       (tags === undefined ? "" : `|tags=${tags.map(encodeURIComponent).join(",")}`);
   }
 
+  /**
+   * The region that has this identity, or `undefined` when none has: what a checkpoint says it follows.
+   *
+   * @example What a checkpoint is about
+   * ```ts
+   * import { Region } from "@batpak/batpak";
+   * import assert from "node:assert/strict";
+   *
+   * const identity = Region.entity("order").identity();
+   * assert.deepEqual(Region.fromIdentity(identity)?.toJSON(), { entity: "order" });
+   * assert.equal(Region.fromIdentity("orders"), undefined);
+   * ```
+   */
+  static fromIdentity(identity: string): Region | undefined {
+    const match = IDENTITY.exec(identity);
+    if (match === null) return undefined;
+    const [, entity, scope, fact, clock, lane, tags] = match;
+    try {
+      let region = Region.#all;
+      if (entity !== "*") region = region.withEntity(textOfIdentity(entity));
+      if (scope !== "*") region = region.withScope(textOfIdentity(scope));
+      if (fact !== "none") region = region.withFact(factOfIdentity(fact));
+      if (clock !== "*") {
+        const [start, end] = clock.split("-").map(Number);
+        region = region.withClockRange(ClockRange.of(start, end));
+      }
+      if (lane !== undefined) region = region.withLane(Number(lane));
+      if (tags !== undefined) region = region.withTags(tags.split(",").map(decodeURIComponent));
+      // What can be said in two ways was not said by us.
+      return region.identity() === identity ? region : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** The filters as a plain object; {@linkcode Region.from} reads them back. */
   toJSON(): RegionFilters {
     const { entityPrefix, scope, fact, clockRange, lane, tags } = this;
@@ -493,11 +528,26 @@ function identityOfFact(fact: KindFilter | undefined): string {
   }
 }
 
+function textOfIdentity(text: string): string {
+  return /^\*+$/.test(text) ? text.slice(1) : text;
+}
+
+function factOfIdentity(text: string): KindFilter {
+  const [type, category = "", typeId = ""] = text.split(":");
+  if (type === "any") return KindFilter.any;
+  if (type === "category") return KindFilter.category(Number.parseInt(category, 16));
+  return KindFilter.exact(
+    (Number.parseInt(category, 16) << 12 | Number.parseInt(typeId, 16)) as EventKind,
+  );
+}
+
 function isWithin(value: number, max: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= max;
 }
 
 const U32_MAX = 0xffff_ffff;
+const IDENTITY =
+  /^entity=([^|=]*)\|scope=([^|=]*)\|fact=([^|=]*)\|clock=([^|=]*)(?:\|lane=(\d+))?(?:\|tags=([^|=]*))?$/;
 const COLON = 0x3a;
 const FILTER_NAMES: ReadonlySet<string> = new Set([
   "entity",

@@ -122,7 +122,30 @@ test("identity() is the documented text", () => {
       "entity=e|scope=s|fact=category:1|clock=0-1|lane=7|tags=t",
     ],
   ];
-  for (const [region, identity] of identities) assert.equal(region.identity(), identity);
+  for (const [region, identity] of identities) {
+    assert.equal(region.identity(), identity);
+    assert.deepEqual(Region.fromIdentity(identity), region);
+  }
+});
+
+test("fromIdentity() knows no region where identity() would not have written the text", () => {
+  const others = [
+    "",
+    "order",
+    "entity=*|scope=*|fact=none",
+    "entity=*|scope=*|fact=none|clock=*|",
+    "entity=*|scope=*|fact=none|clock=*|lane=01",
+    "entity=*|scope=*|fact=none|clock=*|lane=4294967296",
+    "entity=*|scope=*|fact=none|clock=3",
+    "entity=*|scope=*|fact=none|clock=17-3",
+    "entity=*|scope=*|fact=exact:f:AB|clock=*",
+    "entity=*|scope=*|fact=exact:10:1|clock=*",
+    "entity=*|scope=*|fact=anything|clock=*",
+    "entity=*|scope=*|fact=none|clock=*|tags=b,a",
+    "entity=*|scope=*|fact=none|clock=*|tags=%",
+    "entity=*|scope=*|fact=none|clock=*|tags=",
+  ];
+  for (const text of others) assert.equal(Region.fromIdentity(text), undefined, text);
 });
 
 test("a literal star is not taken for an absent filter", () => {
@@ -180,6 +203,7 @@ test("Region.from() reads back what toJSON() wrote", () => {
       const copy = Region.from(JSON.parse(JSON.stringify(region)));
       assert.deepEqual(copy, region);
       assert.equal(copy.identity(), region.identity());
+      assert.deepEqual(Region.fromIdentity(region.identity()), region);
     }),
   );
 });

@@ -343,16 +343,7 @@ export class Store extends JournalReader {
     options: BatchOptions,
     fence: Fence | undefined,
   ): Receipt[] {
-    const { batchMaxSize, batchMaxBytes } = this.options;
-    if (items.length > batchMaxSize) {
-      throw new TooLargeError({
-        what: "a batch",
-        unit: "items",
-        actual: items.length,
-        limit: batchMaxSize,
-        option: "batch.maxSize",
-      });
-    }
+    this.#assertBatchCount(items.length);
     if (items.length === 0) return [];
     assertKnownKeys("append a batch", options, BATCH_OPTIONS);
     const conditions = compileConditions(options.failIf);
@@ -364,19 +355,13 @@ export class Store extends JournalReader {
       this.#prepareBatch(items, drafts);
       this.#assertWritable("append a batch");
       this.#assertFence(fence, "append a batch");
-      let bytes = 0;
-      for (let i = 0; i < items.length; i++) bytes += drafts[i].countedSize;
-      if (bytes > batchMaxBytes) {
-        throw new TooLargeError({
-          what: "a batch",
-          unit: "bytes",
-          actual: bytes,
-          limit: batchMaxBytes,
-          option: "batch.maxBytes",
-        });
-      }
+      this.#assertBatchBytes(drafts, items.length);
       const replayed = this.#replayBatch(drafts, items.length);
-      if (replayed !== undefined) return replayed;
+      if (replayed !== undefined) {
+        const rows = replayed.map((receipt) => receipt.globalSequence - this.source.firstSequence);
+        if (durable) this.#syncUpTo(Math.max(...rows), "append a batch");
+        return replayed;
+      }
       this.#assertNoneMatches(conditions);
       return this.#commitBatch(drafts, items.length, durable);
     } finally {
@@ -836,6 +821,8 @@ export class Store extends JournalReader {
       this.#assertWritable("append a batch");
       return this.#appendBatch(items, options, fence);
     },
+    appendDraft: (fence, draft, failIf) => this.appendDraft(draft, failIf, fence),
+    appendDrafts: (fence, drafts, count, failIf) => this.appendDrafts(drafts, count, failIf, fence),
     end: (fence, isCommit) => {
       const action = isCommit ? "commit" : "cancel";
       this.#assertWritable(`${action} a fence`);
@@ -911,6 +898,95 @@ export class Store extends JournalReader {
     }
   }
 
+  /**
+   * Appends what was prepared in another realm, and leaves the syncs to the caller, so that many appends
+   * share one: {@linkcode syncIsDue} says when the journal wants one, and an append is durable once
+   * {@linkcode sync} has returned. The draft is the caller's, who has judged what is in it.
+   *
+   * @internal
+   */
+  appendDraft(draft: AppendDraft, failIf: AppendOptions["failIf"], fence?: Fence): Receipt {
+    this.#assertWritable("append");
+    if (fence === undefined) this.#assertUnfenced("append");
+    this.#assertFence(fence, "append");
+    const conditions = compileConditions(failIf);
+    this.#assertSize(draft);
+    if (draft.keyed) {
+      const row = this.source.index.findId(draft.eventId, 0);
+      if (row !== ROW_NONE) return this.receiptOf(row);
+    }
+    this.#assertNoneMatches(conditions);
+    return this.#commit(draft, "later");
+  }
+
+  /**
+   * As {@linkcode appendDraft}, for the first `count` drafts, as one batch.
+   *
+   * @internal
+   */
+  appendDrafts(
+    drafts: readonly AppendDraft[],
+    count: number,
+    failIf: AppendOptions["failIf"],
+    fence?: Fence,
+  ): Receipt[] {
+    this.#assertWritable("append a batch");
+    if (fence === undefined) this.#assertUnfenced("append a batch");
+    this.#assertFence(fence, "append a batch");
+    const conditions = compileConditions(failIf);
+    this.#assertBatchCount(count);
+    for (let i = 0; i < count; i++) {
+      try {
+        this.#assertSize(drafts[i]);
+      } catch (error) {
+        throw batchError(i, error);
+      }
+    }
+    this.#assertBatchBytes(drafts, count);
+    const replayed = this.#replayBatch(drafts, count);
+    if (replayed !== undefined) return replayed;
+    this.#assertNoneMatches(conditions);
+    return this.#commitBatch(drafts, count, "later");
+  }
+
+  /**
+   * Whether as many events have been appended since the last sync as `sync.everyNEvents` says.
+   *
+   * @internal
+   */
+  get syncIsDue(): boolean {
+    const every = this.options.syncEveryNEvents;
+    return every > 0 && this.#unsyncedEvents >= every;
+  }
+
+  /**
+   * The limits of an append, for whoever prepares one elsewhere.
+   *
+   * @internal
+   */
+  get appendLimits(): Readonly<
+    Record<"singleAppendMaxBytes" | "batchMaxSize" | "batchMaxBytes", number>
+  > {
+    const { singleAppendMaxBytes, batchMaxSize, batchMaxBytes } = this.options;
+    return { singleAppendMaxBytes, batchMaxSize, batchMaxBytes };
+  }
+
+  #assertBatchCount(count: number): void {
+    const { batchMaxSize: limit } = this.options;
+    if (count <= limit) return;
+    const option = "batch.maxSize";
+    throw new TooLargeError({ what: "a batch", unit: "items", actual: count, limit, option });
+  }
+
+  #assertBatchBytes(drafts: readonly AppendDraft[], count: number): void {
+    let bytes = 0;
+    for (let i = 0; i < count; i++) bytes += drafts[i].countedSize;
+    const { batchMaxBytes: limit } = this.options;
+    if (bytes <= limit) return;
+    const option = "batch.maxBytes";
+    throw new TooLargeError({ what: "a batch", unit: "bytes", actual: bytes, limit, option });
+  }
+
   /** @param internal lets the store use kinds that callers may not. */
   #append(
     coordinate: CoordinateLike,
@@ -932,14 +1008,17 @@ export class Store extends JournalReader {
     if (!internal || kind === EventKind.SYSTEM_DENIAL) this.#assertSize(draft);
     if (draft.keyed) {
       const row = this.source.index.findId(draft.eventId, 0);
-      if (row !== ROW_NONE) return this.receiptOf(row);
+      if (row !== ROW_NONE) {
+        if (durable) this.#syncUpTo(row, "append");
+        return this.receiptOf(row);
+      }
     }
     this.#assertNoneMatches(conditions);
     return this.#commit(draft, durable);
   }
 
   /** Writes one prepared event. */
-  #commit(draft: AppendDraft, durable: boolean): Receipt {
+  #commit(draft: AppendDraft, durable: boolean | "later"): Receipt {
     const { index } = this.source;
     const chain = this.#chainOf(draft);
     const { expectedClock } = draft;
@@ -975,16 +1054,8 @@ export class Store extends JournalReader {
       const item = items[i];
       const draft = drafts[i];
       try {
-        assertKnownKeys("append", item, BATCH_ITEM_KEYS);
-        prepareDraft(draft, this.#registry, item, item.kind, item.payload, item);
-        if (item.expectedClock !== undefined) {
-          throw new TypeError(
-            "expectedClock is for single appends; give the batch a failIf instead",
-          );
-        }
+        prepareItem(draft, this.#registry, item, i);
         this.#assertSize(draft);
-        draft.causationItem = item.causationItem;
-        if (draft.causationItem !== undefined) assertCausationItem(item, draft.causationItem, i);
       } catch (error) {
         throw batchError(i, error);
       }
@@ -1022,7 +1093,11 @@ export class Store extends JournalReader {
     return rows.map((row) => this.receiptOf(row));
   }
 
-  #commitBatch(drafts: readonly AppendDraft[], count: number, durable: boolean): Receipt[] {
+  #commitBatch(
+    drafts: readonly AppendDraft[],
+    count: number,
+    durable: boolean | "later",
+  ): Receipt[] {
     const { index, firstSequence } = this.source;
     const timestampUs = this.#now();
     let bound = 0;
@@ -1214,8 +1289,10 @@ export class Store extends JournalReader {
     this.#nextSaveRows = count + Math.max(saveEveryNEvents, Math.floor(count / 2));
   }
 
-  #syncWhenDue(events: number, durable: boolean, action: string): void {
+  /** @param durable `"later"` leaves every sync to the caller. */
+  #syncWhenDue(events: number, durable: boolean | "later", action: string): void {
     this.#unsyncedEvents += events;
+    if (durable === "later") return;
     const every = this.options.syncEveryNEvents;
     if (durable || (every > 0 && this.#unsyncedEvents >= every)) {
       this.#writer.sync(action);
@@ -1223,6 +1300,11 @@ export class Store extends JournalReader {
       // The events of this very append are in the log and not yet in the index: the file says so.
       if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
     }
+  }
+
+  /** A retry that has to be durable may be of an append that need not have been. */
+  #syncUpTo(row: number, action: string): void {
+    if (row >= this.#durableRows) this.#syncNow(action);
   }
 
   #syncNow(action: string): void {
@@ -1278,9 +1360,10 @@ export class Store extends JournalReader {
 
 const NO_OPTIONS: AppendOptions = Object.freeze({});
 const DURABLE: AppendOptions = Object.freeze({ durability: "durable" });
-const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
-/** `expectedClock` is known, to be refused with a reason. */
-const BATCH_ITEM_KEYS: ReadonlySet<string> = new Set([
+/** What a batch may say as a whole. */
+export const BATCH_OPTIONS: ReadonlySet<string> = new Set(["failIf", "durability"]);
+/** What an item of a batch may say. `expectedClock` is known, to be refused with a reason. */
+export const BATCH_ITEM_KEYS: ReadonlySet<string> = new Set([
   ...[...APPEND_OPTIONS].filter((key) => !BATCH_OPTIONS.has(key)),
   "entity",
   "scope",
@@ -1298,6 +1381,26 @@ function encodeInto(draft: AppendDraft, target: Uint8Array, start: number): numb
   return sealFrame(target, start, payloadStart, draft.payload);
 }
 
+/**
+ * Fills a draft with an item of a batch.
+ *
+ * @param index the item, counted from 0.
+ */
+export function prepareItem(
+  draft: AppendDraft,
+  registry: EventRegistry,
+  item: BatchItem,
+  index: number,
+): void {
+  assertKnownKeys("append", item, BATCH_ITEM_KEYS);
+  prepareDraft(draft, registry, item, item.kind, item.payload, item);
+  if (item.expectedClock !== undefined) {
+    throw new TypeError("expectedClock is for single appends; give the batch a failIf instead");
+  }
+  draft.causationItem = item.causationItem;
+  if (draft.causationItem !== undefined) assertCausationItem(item, draft.causationItem, index);
+}
+
 function assertCausationItem(item: BatchItem, causationItem: number, index: number): void {
   if (!Number.isInteger(causationItem) || causationItem < 0 || causationItem >= index) {
     throw new RangeError(`causationItem ${causationItem} is not an earlier item of the batch`);
@@ -1307,7 +1410,8 @@ function assertCausationItem(item: BatchItem, causationItem: number, index: numb
   }
 }
 
-function batchError(index: number, error: unknown): unknown {
+/** What an error of an item is for the whole batch. */
+export function batchError(index: number, error: unknown): unknown {
   const isOurs = error instanceof StoreError || error instanceof TypeError ||
     error instanceof RangeError;
   return isOurs && !(error instanceof WriterCrashedError) ? new BatchError(index, error) : error;

@@ -65,6 +65,9 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
         }
       }
     },
+    workerOf() {
+      throw new Error("A worker needs a process: run it there");
+    },
     nowMs: () => nowMs += 25,
     sleep: () => Promise.resolve(),
     turn: () => Promise.resolve(),
@@ -75,10 +78,14 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
   return { code, out, err };
 }
 
-/** Runs a command as a process, with the permissions of the task and no others. */
-export async function runProcess(args: readonly string[], input = ""): Promise<Ran> {
-  const running = startProcess(args);
-  running.child.stdin.end(input);
+/** Runs a command as a process; `program` as in {@linkcode startProcess}. */
+export async function runProcess(
+  args: readonly string[],
+  input?: string,
+  program?: readonly string[],
+): Promise<Ran> {
+  const running = startProcess(args, program);
+  running.child.stdin.end(input ?? "");
   return await running.ended;
 }
 
@@ -90,21 +97,17 @@ export interface Running {
   /** Resolves when it is over. */
   readonly ended: Promise<Ran>;
   /** Sends it a signal. */
-  signal(name: "SIGINT" | "SIGTERM"): void;
+  signal(name: "SIGINT" | "SIGTERM" | "SIGKILL"): void;
   /** Waits until what it has said is as wanted. */
   until(wanted: (said: { readonly out: string; readonly err: string }) => boolean): Promise<void>;
 }
 
-/** Starts a command as a process. */
-export function startProcess(args: readonly string[]): Running {
-  const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
-  const permissions = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env"];
-  const runtimeArgs = process.versions.bun === undefined
-    ? ["run", "--quiet", ...permissions, main]
-    : [main];
-  const child = spawn(process.execPath, [...runtimeArgs, ...args], {
-    stdio: ["pipe", "pipe", "pipe"],
-  });
+/** Starts a command as a process; `program` is what runs it, when it is not this source. */
+export function startProcess(
+  args: readonly string[],
+  [program, ...programArgs]: readonly string[] = commandHere(),
+): Running {
+  const child = spawn(program, [...programArgs, ...args], { stdio: ["pipe", "pipe", "pipe"] });
   const said = { out: "", err: "" };
   child.stdout.setEncoding("utf8").on("data", (text) => said.out += text);
   child.stderr.setEncoding("utf8").on("data", (text) => said.err += text);
@@ -127,6 +130,14 @@ export function startProcess(args: readonly string[]): Running {
       }
     },
   };
+}
+
+/** The command in this runtime, with the permissions of the task and no others. */
+function commandHere(): string[] {
+  const main = fileURLToPath(new URL("../cli/main.ts", import.meta.url));
+  if (process.versions.bun !== undefined) return [process.execPath, main];
+  const permissions = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env"];
+  return [process.execPath, "run", "--quiet", ...permissions, main];
 }
 
 /** The lines of NDJSON. */

@@ -107,10 +107,11 @@ const TEXT_RULES: readonly TextRule[] = [
     remedy: "wait through platform/, so that a simulation can decide what happens meanwhile",
   },
   {
-    layers: LIBRARY,
+    layers: [...LIBRARY, "platform", "cli"],
     pattern: /\bnew\s+Worker\b/g,
     problem: "starts a worker by itself",
-    remedy: "take a worker, or a function that makes one, from the user",
+    remedy:
+      `take a worker, or a function that makes one, from the user (the command has ${CLI_HOST})`,
   },
   {
     layers: [...LIBRARY, "platform"],

@@ -178,7 +178,7 @@ export class SharedFrontier {
       for (;;) {
         const generation = this.#look(wait);
         if (wait.isOver(this.#state(wait))) return;
-        const sleepMs = wait.remainingMs;
+        const { sleepMs } = wait;
         if (await sleepWhile(words, WORD_GENERATION, generation, sleepMs)) wait.sleptOut(sleepMs);
       }
     } finally {
@@ -204,7 +204,7 @@ export class SharedFrontier {
       for (;;) {
         const generation = this.#look(wait);
         if (wait.isOver(this.#state(wait))) return;
-        const sleepMs = wait.remainingMs;
+        const { sleepMs } = wait;
         if (blockWhile(words, WORD_GENERATION, generation, sleepMs)) wait.sleptOut(sleepMs);
       }
     } finally {

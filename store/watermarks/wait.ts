@@ -123,9 +123,12 @@ export class Wait {
     this.#remainingMs = timeoutMs;
   }
 
-  /** What is left of its time, when it was last asked whether it is over, in whole milliseconds. */
-  get remainingMs(): number {
-    return Math.ceil(this.#remainingMs);
+  /**
+   * For how long to sleep at most: what was left of its time when it was last asked whether it is over, in
+   * whole milliseconds, and no longer than a timer can take.
+   */
+  get sleepMs(): number {
+    return Math.min(Math.ceil(this.#remainingMs), SLEEP_MS_MAX);
   }
 
   /** What it does, for messages. */
@@ -163,6 +166,8 @@ export class Wait {
   }
 }
 
+/** The longest delay of a scheduler: a sleep that asks for more would be shorter than it thinks. */
+const SLEEP_MS_MAX = 2 ** 31 - 1;
 /** Lanes are 32-bit numbers. */
 const LANE_MAX = 2 ** 32 - 1;
 const WAIT_OPTIONS: ReadonlySet<string> = new Set(["timeoutMs", "lane", "signal"]);

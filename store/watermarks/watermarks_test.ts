@@ -693,6 +693,34 @@ test("V-01 a wait for what is there returns at once", async () => {
   assert.ok(performance.now() - startMs < LONG_MS / 2);
 });
 
+test("V-02 a wait for durable lasts until somebody syncs, and not to its end", async () => {
+  const watermarks = fresh();
+  watermarks.append(0, 1, 1);
+  const startMs = performance.now();
+  runtime.scheduler.delay(50, () => watermarks.synced());
+  await watermarks.waitForDurable(1, { timeoutMs: LONG_MS });
+  const waitedMs = performance.now() - startMs;
+  assert.ok(waitedMs >= 20 && waitedMs < LONG_MS / 2, `${waitedMs} ms`);
+});
+
+test("V-03 V-10 a wait for what does not come takes its time, and says what it waited for", async () => {
+  const watermarks = fresh();
+  watermarks.append(0, 1, 1);
+  const startMs = performance.now();
+  const far = Number.MAX_SAFE_INTEGER;
+  await Promise.all([
+    assert.rejects(
+      watermarks.waitForDurable(at(1), { timeoutMs: 100 }),
+      timeoutOf("durable", 1, 100),
+    ),
+    assert.rejects(
+      watermarks.waitForEmitted(far, { timeoutMs: 100 }),
+      timeoutOf("emitted", far, 100),
+    ),
+  ]);
+  assert.ok(performance.now() - startMs >= 80);
+});
+
 test("V-05 being woken again and again satisfies nothing", async () => {
   const watermarks = fresh();
   let cancel = () => {};
@@ -756,7 +784,7 @@ test("a lane wait is not satisfied by other lanes", async () => {
   await assert.rejects(wait, timeoutOf("visible", 5, 30, 2));
 });
 
-test("M-21 a writer that has stopped fails all waits, also one for what is there", async () => {
+test("M-21 V-04 a writer that has stopped fails all waits, also one for what is there", async () => {
   const watermarks = fresh();
   const cause = new Error("the disk is gone");
   const waits = KINDS.map((kind) => watermarks.waitFor(kind, 5, { timeoutMs: LONG_MS, lane: 1 }));
@@ -828,6 +856,25 @@ test("a clock that stands still does not make a wait hang", async () => {
     timeoutOf("visible", 5, 40),
   );
   assert.ok(performance.now() - startMs >= 30);
+});
+
+test("a wait that is longer than a timer can be takes several", async () => {
+  // More than 24 days counted as slept when the timer had ended after 24. Each sleep counts as what it was.
+  const delays: number[] = [];
+  const scheduler: Scheduler = {
+    delay(delayMs, callback) {
+      delays.push(delayMs);
+      return runtime.scheduler.delay(0, callback);
+    },
+    turn: () => runtime.scheduler.turn(),
+  };
+  const watermarks = fresh({ clock: stillClock(), scheduler });
+  const timeoutMs = 2 ** 31 + 499.5;
+  await assert.rejects(
+    watermarks.waitForVisible(1, { timeoutMs }),
+    timeoutOf("visible", 1, timeoutMs),
+  );
+  assert.deepEqual(delays, [2_147_483_647, 501]);
 });
 
 test("a wait measures on the clock that it was given", async () => {

@@ -10,8 +10,8 @@ import { Watermarks } from "../watermarks.ts";
 export type RealmTask =
   /** Own watermarks; answers with their memory. */
   | { type: "own" }
-  /** Append for a while, so that every point has the wall time {@linkcode wallOf} its sequence. */
-  | { type: "hammer"; durationMs: number; laneCount: number }
+  /** Append until the word is 1, so that every point has the wall time {@linkcode wallOf} its sequence. */
+  | { type: "hammer"; stop: SharedArrayBuffer; laneCount: number }
   /** Append one event for each that becomes visible there, and begin with one of them. */
   | { type: "play"; memory: SharedArrayBuffer; rounds: number; begins: boolean }
   /** Block; answers how it ended. */
@@ -31,11 +31,11 @@ function wallOf(sequence: number): number {
   return sequence * 3 + 1;
 }
 
-function hammer(watermarks: Watermarks, durationMs: number, laneCount: number): void {
-  const endUs = runtime.clock.monotonicUs() + durationMs * 1_000;
+function hammer(watermarks: Watermarks, stop: SharedArrayBuffer, laneCount: number): void {
+  const stopped = new Int32Array(stop);
   const group = [0, 1, 1, 2].map((lane) => ({ lane }));
   let spun = 0;
-  for (let sequence = 1; runtime.clock.monotonicUs() < endUs;) {
+  for (let sequence = 1; Atomics.load(stopped, 0) === 0;) {
     for (let i = 0; i < 200; i++) {
       const lane = sequence % laneCount;
       if (i % 7 === 0) {
@@ -84,7 +84,7 @@ wire.listen((message) => {
     watermarks = new Watermarks(runtime);
     wire.post(watermarks.memory);
   } else if (task.type === "hammer") {
-    hammer(watermarks as Watermarks, task.durationMs, task.laneCount);
+    hammer(watermarks as Watermarks, task.stop, task.laneCount);
     wire.post("done");
   } else if (task.type === "play") {
     play(watermarks as Watermarks, task);
