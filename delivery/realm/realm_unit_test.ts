@@ -46,7 +46,9 @@ class Fixture implements AsyncDisposable {
 
   unit(plan: Partial<Plan> = {}, options: Partial<RealmOptions> = {}): RealmUnit {
     const init: Plan = { notes: this.notesPath, ...plan };
-    const unit = new RealmUnit({ worker: startWorker(), init, ...options });
+    // A test run of Deno checks the types of a worker's modules when it starts, which takes its time.
+    const worker = startWorker();
+    const unit = new RealmUnit({ worker, init, startTimeoutMs: 60_000, ...options });
     this.#units.push(unit);
     return unit;
   }
