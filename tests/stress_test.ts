@@ -63,6 +63,7 @@ class Owner {
   readonly #exited: Promise<unknown[]>;
   readonly ready: Promise<void>;
   readonly broken: string[] = [];
+  #onFencing: () => void = () => {};
 
   constructor(order: StoreOrder) {
     const [command, ...args] = commandFor(OWNER);
@@ -73,12 +74,18 @@ class Owner {
     this.ready = new Promise((resolve, reject) => {
       createInterface({ input: this.#child.stdout! }).on("line", (line) => {
         if (line === "ready") resolve();
+        else if (line === "fencing") this.#onFencing();
         else this.broken.push(line);
       });
       void this.#exited.then(([code]) => reject(new Error(`the owner ended with code ${code}`)));
     });
     // Whoever does not wait for it kills it earlier.
     this.ready.catch(() => {});
+  }
+
+  /** Resolves when the next fence has begun, or a second has passed. */
+  async fencing(): Promise<void> {
+    await Promise.race([new Promise<void>((resolve) => this.#onFencing = resolve), sleep(1_000)]);
   }
 
   async kill(): Promise<void> {
@@ -162,6 +169,7 @@ class Stress {
         assert.equal(await owner.end(), 0, "an end in order");
         count(this.#counts, "ends in order");
       } else {
+        if (random() < 0.5) await owner.fencing();
         await owner.kill();
         count(this.#counts, "kills");
       }

@@ -1,7 +1,7 @@
 /**
  * One generation of the stress test: a process with the store in one realm and four producers in others,
- * some of which it terminates. It says "ready", and "broken …" of what should never be, and goes on until
- * it is killed, or told by a signal to end in order.
+ * some of which it terminates. It says "ready", "fencing" when a fence has begun, and "broken …" of what
+ * should never be, and goes on until it is killed, or told by a signal to end in order.
  */
 import { writeSync } from "node:fs";
 import process from "node:process";
@@ -61,7 +61,8 @@ class ProducerSlot {
     this.ended = new Promise((resolve) => {
       worker.addEventListener("message", ({ data }) => {
         if (data?.ended === true) resolve();
-        const { vanish } = data ?? {};
+        const { vanish, fencing } = data ?? {};
+        if (fencing === true) writeSync(1, "fencing\n");
         if (vanish !== undefined && worker === this.#worker) this.replace(vanish === "exit");
       });
     });

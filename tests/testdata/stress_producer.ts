@@ -164,6 +164,7 @@ class Producer {
     await this.#settle(plan, async () => {
       const fence = await this.#unfenced(() => client.beginFence());
       this.#notes.write({ t: "begun", op });
+      scope.postMessage({ fencing: true });
       await this.#stage(client, fence, plan);
       const dice = random();
       if (dice < 0.55) {
