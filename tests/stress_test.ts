@@ -24,17 +24,20 @@ import {
 } from "./support_api/stress_audit.ts";
 import { REGIONS, sleep, StressConsumer } from "./support_api/stress_consumer.ts";
 import { padded } from "./support_api/stress_notes.ts";
-import type { StoreOrder } from "./testdata/stress_store.ts";
+import type { OwnerOrder } from "./testdata/stress_owner.ts";
 
 const SECONDS = Number(process.env.BATPAK_STRESS_SECONDS ?? 12);
 /** How long it may go on until enough has happened, on a machine that has other things to do. */
 const PATIENCE_SECONDS = 60;
+/** How long an owner may live, once it is ready. */
+const LIFE_MS_MAX = SECONDS > 30 ? 5_000 : 2_500;
 const OWNER = fileURLToPath(new URL("testdata/stress_owner.ts", import.meta.url));
 /** What has to happen at least once, or the run proves nothing. */
 const NEEDED = [
   "kills",
   "ends in order",
   "producers killed",
+  "realms of the store killed",
   "realm deaths",
   "crashes",
   "cancelling",
@@ -65,7 +68,7 @@ class Owner {
   readonly broken: string[] = [];
   #onFencing: () => void = () => {};
 
-  constructor(order: StoreOrder) {
+  constructor(order: OwnerOrder) {
     const [command, ...args] = commandFor(OWNER);
     this.#child = spawn(command, [...args, JSON.stringify(order)], {
       stdio: ["ignore", "pipe", "inherit"],
@@ -81,6 +84,10 @@ class Owner {
     });
     // Whoever does not wait for it kills it earlier.
     this.ready.catch(() => {});
+  }
+
+  get hasEnded(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** Resolves when the next fence has begun, or a second has passed. */
@@ -102,7 +109,7 @@ class Owner {
 
   /** As {@linkcode kill}, whether or not it is still there. */
   async dispose(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill();
+    if (!this.hasEnded) await this.kill();
   }
 }
 
@@ -164,7 +171,8 @@ class Stress {
       await owner.ready;
       this.#reader ??= this.#follow();
       const isOrderly = random() < 0.25;
-      await sleep(300 + random() * 2_500);
+      await sleep(300 + random() * LIFE_MS_MAX);
+      assert.ok(!owner.hasEnded, "the owner goes on until it is told to end");
       if (isOrderly) {
         assert.equal(await owner.end(), 0, "an end in order");
         count(this.#counts, "ends in order");
@@ -282,7 +290,8 @@ test(
   async () => {
     const seed = Number(process.env.BATPAK_SEED ?? Date.now() % 1_000_000);
     const root = realpathSync(mkdtempSync(join(tmpdir(), "batpak-stress-")));
-    const command = `BATPAK_SEED=${seed} BATPAK_STRESS_SECONDS=${SECONDS} deno task stress`;
+    const command =
+      `BATPAK_SEED=${seed} BATPAK_STRESS_SECONDS=${SECONDS} deno task test tests/stress_test.ts`;
     const stress = new Stress(root, seed);
     let summary: string;
     try {

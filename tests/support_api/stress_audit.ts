@@ -262,6 +262,9 @@ export function auditOwners(notesDir: string, counts: Counts): void {
         case "killedProducer":
           count(counts, "producers killed");
           break;
+        case "killedStore":
+          count(counts, "realms of the store killed");
+          break;
         case "broken":
           assert.fail(`${path}: ${note.what}`);
       }

@@ -78,6 +78,7 @@ export type OwnerNote =
   }
   | { readonly t: "refused"; readonly code: string }
   | { readonly t: "killedProducer"; readonly number: number }
+  | { readonly t: "killedStore" }
   | BrokenNote;
 
 /** Something that should never be. */

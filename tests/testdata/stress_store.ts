@@ -7,13 +7,14 @@ import { serveStore } from "../../delivery/worker.ts";
 import { seededRandom } from "../support_api/journal.ts";
 import { sleep, StressConsumer } from "../support_api/stress_consumer.ts";
 import { FADING } from "../support_api/stress_load.ts";
-import { Notes, type OwnerNote, padded } from "../support_api/stress_notes.ts";
+import { Notes, type OwnerNote } from "../support_api/stress_notes.ts";
 
 /** What the realm is told at first. */
 export interface StoreOrder {
   readonly dir: string;
   readonly notesDir: string;
-  readonly generation: number;
+  /** Names this life of it. */
+  readonly life: string;
   readonly seed: number;
 }
 
@@ -31,12 +32,11 @@ scope.addEventListener("message", ({ data }) => {
 });
 scope.postMessage("ready");
 
-function serve({ dir, notesDir, generation, seed }: StoreOrder): void {
+function serve({ dir, notesDir, life, seed }: StoreOrder): void {
   isServing = true;
   const random = seededRandom(seed);
   const oneOf = <T>(...choices: readonly T[]): T => choices[Math.floor(random() * choices.length)];
-  const name = padded(generation);
-  const notes = new Notes<OwnerNote>(`${notesDir}/owner.${name}`);
+  const notes = new Notes<OwnerNote>(`${notesDir}/owner.${life}`);
   const onBroken = (what: string) => scope.postMessage({ broken: what });
   const options: StoreOptions = {
     segmentMaxBytes: oneOf(8_000, 20_000, 60_000),
@@ -55,13 +55,13 @@ function serve({ dir, notesDir, generation, seed }: StoreOrder): void {
   const consumers = [
     new StressConsumer(store, {
       name: "owner-function",
-      path: `${notesDir}/owner-function.${name}`,
+      path: `${notesDir}/owner-function.${life}`,
       seed: seed + 1,
       onBroken,
     }),
     new StressConsumer(store, {
       name: "owner-realm",
-      path: `${notesDir}/owner-realm.${name}`,
+      path: `${notesDir}/owner-realm.${life}`,
       seed: seed + 2,
       startRealm: () =>
         new Worker(new URL("./stress_realm.ts", import.meta.url), { type: "module" }),
