@@ -314,6 +314,9 @@ export class CursorWorker implements CanalHandle {
    * @throws {CheckpointRegionMismatchError} when it is about another region.
    * @throws {CheckpointWriteError} when a batch was handled and could not be committed: the next worker is
    * given it again.
+   * @throws {BatchTooLargeError} when a batch is too large for a handler in another realm.
+   * @throws {CorruptionError} when a handler in another realm cannot be given an event, because its bytes
+   * are damaged.
    * @throws {CursorWorkerError} when it died outside of its handler.
    * @throws {StoreClosedError} when the store was closed in the middle of a batch, which is not committed.
    * @throws {StoreIoError} when the checkpoint, or the journal of a reader, cannot be read.

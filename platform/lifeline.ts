@@ -44,6 +44,20 @@ export function holdLifeline(name: string): Promise<void> {
   });
 }
 
+/**
+ * As {@linkcode holdLifeline}, until it is let go of. A lifeline that is held keeps a program running in
+ * Deno, so a realm that is to end by itself has to let go.
+ *
+ * @returns what lets go of it, once it is held.
+ */
+export function takeLifeline(name: string): Promise<Cancel> {
+  const locks = locksHere();
+  if (locks === undefined) return Promise.resolve(() => {});
+  return new Promise((resolve, reject) => {
+    locks.request(name, {}, () => new Promise<void>((release) => resolve(release))).catch(reject);
+  });
+}
+
 /** Calls back once when the realm that holds the lifeline has ended; never where there are none. */
 export function watchLifeline(name: string, onEnd: () => void): Cancel {
   const controller = new AbortController();

@@ -78,6 +78,8 @@ export type CallAnswer =
 export type ClientNotice =
   /** It goes. */
   | { readonly type: "bye" }
+  /** Nobody waits any more for what this call waits for. */
+  | { readonly type: "abandon"; readonly id: number }
   /** Is somebody there? */
   | { readonly type: "ping" }
   /** A further client will speak through this port. */

@@ -71,7 +71,7 @@ import {
   unpackEvents,
   type WalkTarget,
 } from "./questions.ts";
-import { realmLifeline } from "./realm_lifeline.ts";
+import { shareLifeline } from "./realm_lifeline.ts";
 import { NO_OPTIONS, RequestWriter } from "./request_writer.ts";
 import type { WorkerNotice } from "./serve_store.ts";
 
@@ -124,6 +124,8 @@ const LINGER_MAX = 16;
 const KNOCK_MS = 25;
 /** How long a worker that has thrown may take to show that it goes on all the same. */
 const ERROR_GRACE_MS = 1000;
+/** How long the last messages of a port may take that is closed. */
+const CLOSE_GRACE_MS = 20;
 const NO_REGION: RegionLike = Region.all();
 const ID_MAX = 2 ** 32 - 1;
 
@@ -326,12 +328,18 @@ export class StoreClient {
     options: ResolvedClientOptions,
     onClose: (reason: HostFailure) => void = () => {},
   ): Promise<StoreClient> {
-    const lifeline = await realmLifeline();
+    const share = shareLifeline();
+    const lifeline = await share.name;
     const wire = wireOfPort(port);
+    const onEnd = (reason: HostFailure) => {
+      share.release();
+      onClose(reason);
+    };
     return await new Promise((resolve, reject) => {
       let client: StoreClient | undefined;
       const refuse = (error: unknown) => {
         expire();
+        share.release();
         wire.close();
         reject(error);
       };
@@ -346,12 +354,16 @@ export class StoreClient {
         if (answer.type === "end") return refuse(decodeError(answer.error));
         if (answer.type !== "welcome") return;
         expire();
-        client = new StoreClient(wire, answer, options, onClose);
+        client = new StoreClient(wire, answer, options, onEnd);
         resolve(client);
       });
       port.addEventListener("close", () => {
-        if (client !== undefined) client.#fail(diedError("the realm of the store has ended"));
-        else refuse(diedError("the realm of the store has ended"));
+        // What was posted last may be overtaken by this.
+        options.scheduler.delay(CLOSE_GRACE_MS, () => {
+          const error = diedError("the realm of the store has ended");
+          if (client !== undefined) client.#fail(error);
+          else refuse(error);
+        });
       });
       wire.post({ type: "hello", version: PROTOCOL_VERSION, lifeline } satisfies HelloMessage);
     });
@@ -445,8 +457,9 @@ export class StoreClient {
       if (!(error instanceof LaneNotSharedError)) throw error;
       const { timeoutMs, lane } = options;
       const sequence = typeof target === "number" ? target : target.globalSequence;
+      const id = this.#nextId;
       const asked = this.#call({ name: "waitFor", args: [kind, sequence, { timeoutMs, lane }] });
-      await abortable(asked, signal);
+      await abortable(asked, signal, () => this.#notify({ type: "abandon", id }));
     }
   }
 
@@ -758,6 +771,7 @@ export class StoreClient {
   }
 
   #notify(notice: ClientNotice, transfer?: readonly MessagePort[]): void {
+    if (this.#end !== undefined) return;
     this.#flush();
     this.#wire.post(notice, transfer);
   }
@@ -951,10 +965,17 @@ function silentError(timeoutMs: number): HostError {
 }
 
 /** Gives up on a promise when a signal aborts. */
-function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+function abortable<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  onAbort: () => void,
+): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
+    const abort = () => {
+      onAbort();
+      reject(signal.reason);
+    };
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));

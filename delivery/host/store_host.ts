@@ -48,14 +48,13 @@ import {
   writeOneReceipt,
   writeReceipts,
 } from "./messages.ts";
-
-import { realmLifeline } from "./realm_lifeline.ts";
+import { shareLifeline } from "./realm_lifeline.ts";
 
 /** How a store serves its clients. */
 export interface ServeOptions {
   /**
    * Appends that may wait for one sync, 1 to 65,536; then it is not put off any longer. Fewer answer the
-   * first ones sooner, more share a sync among more. Default 256.
+   * first ones sooner, more share a sync among more. Default 1,024.
    */
   readonly commitCountMax?: number;
   /** Requests that one client may have on their way, 1 to 65,536. Default 4,096. */
@@ -253,7 +252,12 @@ export class Session implements CallTarget {
   readonly #port: MessagePort;
   readonly #wire: Wire;
   readonly #ends = new Set<() => void>();
-  #endController: AbortController | undefined;
+  /** The calls that wait for something, and the one that is being answered. */
+  readonly #waits = new Map<
+    number,
+    { readonly controller: AbortController; readonly callOff: () => void }
+  >();
+  #callId = 0;
   readonly #fences = new Map<number, { readonly fence: Fence; readonly callOff: () => void }>();
   #state: "new" | "open" | "ended" = "new";
   #bell: SharedWords | undefined;
@@ -282,13 +286,12 @@ export class Session implements CallTarget {
     return this.#host.store;
   }
 
-  /** Aborts when the client is gone: nobody waits any more for what it waits for. */
-  get endSignal(): AbortSignal {
-    if (this.#endController === undefined) {
-      const controller = this.#endController = new AbortController();
-      this.atEnd(() => controller.abort());
-    }
-    return this.#endController.signal;
+  /** Aborts when the client abandons the call that is being answered, or is gone. */
+  waitSignal(): AbortSignal {
+    const controller = new AbortController();
+    const callOff = this.atEnd(() => controller.abort());
+    this.#waits.set(this.#callId, { controller, callOff });
+    return controller.signal;
   }
 
   /** How many appends wait for a sync. */
@@ -371,8 +374,13 @@ export class Session implements CallTarget {
   end(reason: StoreError | undefined): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
-    if (reason !== undefined) this.#post({ type: "end", error: encodeError(reason) });
-    this.#wire.close();
+    if (reason === undefined) this.#wire.close();
+    else {
+      this.#post({ type: "end", error: encodeError(reason) });
+      // A port that is closed at once may take back what was posted last.
+      const { scheduler } = this.#limits;
+      void scheduler.turn().then(() => scheduler.turn()).then(() => this.#wire.close());
+    }
     for (const action of this.#ends) quietly(action);
     this.#ends.clear();
     this.#onEnd();
@@ -403,7 +411,9 @@ export class Session implements CallTarget {
       this.atEnd(watchLifeline(hello.lifeline, () => this.end(undefined)));
     }
     this.#state = "open";
-    void realmLifeline().then((lifeline) => this.#greet(lifeline));
+    const lifeline = shareLifeline();
+    this.atEnd(lifeline.release);
+    void lifeline.name.then((name) => this.#greet(name));
   }
 
   #greet(lifeline: string): void {
@@ -466,6 +476,8 @@ export class Session implements CallTarget {
     switch (type) {
       case "call":
         return this.#receiveCall(message as CallMessage);
+      case "abandon":
+        return this.#waits.get((message as { id: number }).id)?.controller.abort();
       case "ping":
         return this.#post({ type: "pong" });
       case "open": {
@@ -486,6 +498,7 @@ export class Session implements CallTarget {
     }
     this.#charge(0);
     let value: unknown;
+    this.#callId = id;
     try {
       value = answerCall(this, name, args);
     } catch (error) {
@@ -501,6 +514,9 @@ export class Session implements CallTarget {
 
   #answer(answer: CallAnswer): void {
     this.#discharge(0);
+    this.#waits.get(answer.id)?.callOff();
+    this.#waits.delete(answer.id);
+    if (this.#state === "ended") return;
     this.#post(answer);
   }
 
@@ -617,7 +633,7 @@ function limitsOf(options: ServeOptions): Required<ServeOptions> {
     throw new RangeError(`Cannot use ${name} ${value}: give a whole number of ${min} to ${max}`);
   };
   return {
-    commitCountMax: limit("commitCountMax", 256, 1, 65_536),
+    commitCountMax: limit("commitCountMax", 1024, 1, 65_536),
     clientRequestsMax: limit("clientRequestsMax", 4096, 1, 65_536),
     clientBytesMax: limit("clientBytesMax", 16 << 20, 1024, 1 << 28),
     clientsMax: limit("clientsMax", 4096, 1, 65_536),

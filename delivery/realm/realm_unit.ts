@@ -8,6 +8,7 @@
  * | its file never calls `serveCursorWorker`           | no hello within `startTimeoutMs`        |
  * | it throws outside of the handler                   | the worker's `error` event              |
  * | it closes itself, exits, is terminated by somebody | its lifeline (Deno), `close` event (Bun)|
+ * | it ends before it has said that it is ready        | `startTimeoutMs` (Deno), `close` (Bun)  |
  * | the handler does not come back                     | `handlerTimeoutMs`, when it is given    |
  *
  * All of these are a {@linkcode UnitDeath}, and the realm is terminated, whatever is left of it. There is
