@@ -119,9 +119,13 @@ export interface SimFaultOptions {
 
 /** What befalls a call. */
 export interface Strike extends SimFaultOptions {
+  /** Instead of `partial`: so much of it, from 0 up to 1. */
+  readonly fraction?: number;
   /** What to throw, unless it is no failure. */
   readonly error: IoFault;
 }
+
+type PlannedFault = SimFaultOptions & Pick<Strike, "fraction">;
 
 interface ArmedFault {
   readonly op: SimOp | undefined;
@@ -195,7 +199,7 @@ export class SimFaults {
   #firedAtThaw = 0;
   readonly #planned = new Map<
     SimOp,
-    { fault: SimFaultOptions; kind: SimFaultKind; rate: number; random: SimRandom }[]
+    { fault: PlannedFault; kind: SimFaultKind; rate: number; random: SimRandom }[]
   >();
   readonly #plannedFired = new Map<SimFaultKind, number>();
 
@@ -268,7 +272,7 @@ export class SimFaults {
   enter(op: SimOp, path: string, otherPath: string | undefined): Strike | undefined {
     this.operationCount++;
     this.#seen.set(op, (this.#seen.get(op) ?? 0) + 1);
-    let options: SimFaultOptions | undefined;
+    let options: PlannedFault | undefined;
     for (const armed of this.#armed) {
       const struck = this.#strikes(armed, op, path, otherPath);
       if (struck) options ??= armed.options;
@@ -296,17 +300,17 @@ export class SimFaults {
     return true;
   }
 
-  #planFor(op: SimOp): SimFaultOptions | undefined {
+  #planFor(op: SimOp): PlannedFault | undefined {
     const planned = this.#planned.get(op);
     if (planned === undefined) return undefined;
-    let options: SimFaultOptions | undefined;
+    let options: PlannedFault | undefined;
     for (const { fault, kind, rate, random } of planned) {
       // Each draws, whether another has struck already: its stream must not depend on the others.
       const strikes = random.chance(rate);
-      const part = random.nextU32();
+      const fraction = random.nextU32() / 2 ** 32;
       if (!strikes || options !== undefined) continue;
       this.#plannedFired.set(kind, (this.#plannedFired.get(kind) ?? 0) + 1);
-      options = kind === "shortWrite" || kind === "shortRead" ? { ...fault, partial: part } : fault;
+      options = kind === "shortWrite" || kind === "shortRead" ? { ...fault, fraction } : fault;
     }
     return options;
   }
@@ -324,7 +328,7 @@ export function simFault(op: SimOp, path: string, code: IoCode, reason: string):
   return new IoFault({ code, op: STORE_WORDS[op], path, message: `SimFs: ${reason}` });
 }
 
-function strikeOf(op: SimOp, path: string, options: SimFaultOptions, reason: string): Strike {
+function strikeOf(op: SimOp, path: string, options: PlannedFault, reason: string): Strike {
   return { ...options, error: simFault(op, path, options.code ?? "EIO", reason) };
 }
 

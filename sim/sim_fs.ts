@@ -233,6 +233,18 @@ export class SimFs implements StoreFs {
     return new SimFs({ seed: this.seed }, seenOn(this.#disk));
   }
 
+  /** A copy on which a file is another one, or, without bytes, not there; all of it durable. */
+  withFile(path: string, bytes: Uint8Array | undefined): SimFs {
+    const copy = this.snapshot();
+    copy.removeIfPresent(path);
+    if (bytes !== undefined) {
+      const file = copy.open(path, "createNew");
+      file.append(bytes);
+      file.close();
+    }
+    return copy.snapshot();
+  }
+
   /** Makes a symbolic link at `path` that leads to `target`, which need not exist. */
   symlink(target: string, path: string): void {
     const place = this.#find(path, "Link");
@@ -726,7 +738,8 @@ class SimFile implements StoreFile {
     if (strike.instead !== "short") throw strike.error;
     // Fewer than there are, and never none: that would be the end of the file.
     const there = Math.min(size, this.#node.content.size - position);
-    const count = there <= 1 ? there : 1 + (strike.partial ?? there >>> 1) % (there - 1);
+    const part = strike.partial ?? Math.floor((strike.fraction ?? 0.5) * there);
+    const count = Math.min(there, Math.max(1, part));
     return this.#node.content.read(target, targetStart, count, position);
   }
 
@@ -737,7 +750,7 @@ class SimFile implements StoreFile {
     if (!this.#isWritable) throw simError("Write", this.path, "EBADF");
     const count = strike === undefined || strike.when === "after"
       ? size
-      : partOf(size, strike.partial);
+      : Math.min(size, strike.partial ?? Math.floor((strike.fraction ?? 0) * size));
     if (count > 0) this.#fs.write(this.path, this.#node, source, sourceStart, count, position);
     if (strike !== undefined) throw strike.error;
   }
@@ -802,11 +815,6 @@ class SimStagedFile extends TemporaryFile {
     super.publish(path);
     if (late) throw late.error;
   }
-}
-
-/** How much of a write gets through; a part that a schedule drew is less than the whole. */
-function partOf(size: number, partial = 0): number {
-  return partial <= size ? partial : partial % (size + 1);
 }
 
 function simError(op: SimOp, path: string, code: IoCode): IoFault {
