@@ -353,9 +353,9 @@ export class SimFs implements StoreFs {
   stage(dir: string): StagedFile {
     const late = this.#enter("Stage", dir);
     const staged = new SimStagedFile(this, dir, (path) => this.#enter("PersistTemp", path));
-    if (late === undefined) return staged;
-    staged.discard();
-    throw late.error;
+    // Somebody's leftover: it is there, and nobody has been told.
+    if (late) throw late.error;
+    return staged;
   }
 
   /** Replaces the file at `path` with `bytes`. */
