@@ -457,6 +457,33 @@ test("a message that is none ends its client and nobody else", async () => {
   assert.equal(rig.host.clientCount, 1);
 });
 
+// A hundred bytes in which twenty arrays claim 33 million elements each, one inside the other, ended the
+// whole program of a host. They end their client now.
+test("a request whose options claim more than there is ends its client and nobody else", async () => {
+  using rig = new Rig();
+  await using other = await rig.connect();
+  const options = Array.from({ length: 20 }, () => [0xdd, 0x01, 0xff, 0xff, 0xff]).flat();
+  const request = Uint8Array.of(
+    ...[0, 0, 0, 16 + options.length], // its size
+    ...[0, 0, 0, 1], // its id
+    ...[4, 0, 0, 1], // there is more to say; one draft
+    ...[0, 0, 0, options.length],
+    ...options,
+  );
+  const { port, until } = rig.speak();
+  port.postMessage(HELLO);
+  await until(1);
+  port.postMessage(request.buffer);
+  const end = (await until(2))[1] as { type: string; error: Uint8Array };
+  assert.equal(end.type, "end");
+  const error = decodeError(end.error) as HostError;
+  assert.equal(error.detail, "the options of a request are not MessagePack");
+  const { cause } = error.cause as Error;
+  assert.equal((cause as Error).message, "the lengths in it are greater than the payload");
+  await other.append(USER, KIND, "fine");
+  assert.equal(rig.host.clientCount, 1);
+});
+
 test("a request with any byte changed is an error, an end, or an append; the host lives on", async () => {
   const seed = Number(Date.now() % 1e6);
   const random = seededRandom(seed);
