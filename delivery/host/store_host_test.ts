@@ -760,6 +760,35 @@ test("a client waits for lanes, also for those that are not in shared memory", a
   }
 });
 
+// Such waits took the room of requests: a client with as many as it could have on its way could not send
+// the very append they waited for, nor close. They stand beside the requests now, and are bounded too.
+test("a client that waits for lanes at its host can still append, and close", async () => {
+  using rig = new Rig({ serve: { clientRequestsMax: 3 } });
+  const client = await rig.connect();
+  for (let lane = 0; lane < 70; lane++) await client.append(USER, KIND, lane, { lane });
+  const lane = 69;
+  const target = rig.store.stats().nextSequence;
+  const waits = [1, 2, 3].map(() => client.waitForVisible(target, { timeoutMs: 60_000, lane }));
+  await assert.rejects(client.waitForVisible(target, { timeoutMs: 60_000, lane }), {
+    name: "RangeError",
+    message: "Cannot wait for more than 3 things at a time",
+  });
+  assert.equal((await client.append(USER, KIND, "last", { lane })).globalSequence, target);
+  await Promise.all(waits);
+
+  // One that is abandoned makes room for another one.
+  for (let i = 0; i < 5; i++) {
+    const signal = AbortSignal.timeout(5);
+    const waiting = client.waitForVisible(target + 1, { timeoutMs: 60_000, lane, signal });
+    await assert.rejects(waiting, { name: "TimeoutError" });
+  }
+  const never = failureOf(client.waitForVisible(target + 1, { timeoutMs: 60_000, lane }));
+  await client.append(USER, KIND, "more");
+  await client.close();
+  const { reason, outcomeUnknown } = await never as HostError;
+  assert.deepEqual([reason, outcomeUnknown], ["disconnected", false]);
+});
+
 test("a gate answers when its watermark covers the append, and does nothing to the append", async () => {
   using rig = new Rig();
   await using client = await rig.connect();
