@@ -137,8 +137,8 @@ interface Pending {
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
   readonly isBatch: boolean;
-  /** Bytes of the request. */
-  readonly size: number;
+  /** Bytes of the request; none for a wait, which takes no part in what may be on its way. */
+  readonly size: number | undefined;
 }
 
 /** A request that waits until there is room for it. */
@@ -198,6 +198,8 @@ export class StoreClient {
   #parked: Parked[] = [];
   #parkedStart = 0;
   #inFlightCount = 0;
+  /** Of those that are pending: the ones that wait for a watermark. */
+  #waitCount = 0;
   #inFlightBytes = 0;
   /** Why nothing more can be asked for. */
   #end: HostError | undefined;
@@ -458,7 +460,7 @@ export class StoreClient {
       const { timeoutMs, lane } = options;
       const sequence = typeof target === "number" ? target : target.globalSequence;
       const id = this.#nextId;
-      const asked = this.#call({ name: "waitFor", args: [kind, sequence, { timeoutMs, lane }] });
+      const asked = this.#wait({ name: "waitFor", args: [kind, sequence, { timeoutMs, lane }] });
       await abortable(asked, signal, () => this.#notify({ type: "abandon", id }));
     }
   }
@@ -606,7 +608,7 @@ export class StoreClient {
   async close(): Promise<void> {
     if (this.#end !== undefined) return;
     // Waiting behind everything else, in order.
-    while (this.#pending.size > 0 && this.#end === undefined) {
+    while (this.#pending.size > this.#waitCount && this.#end === undefined) {
       this.#flush();
       await new Promise<void>((resolve) => this.#idle.push(resolve));
     }
@@ -660,6 +662,16 @@ export class StoreClient {
     if (this.#isFull(0)) this.#parked.push(parked);
     else this.#depart(parked);
     return this.#expect(id, 0, false);
+  }
+
+  /** As {@linkcode StoreClient.#call}, at once: what it waits for may be behind it, and needs the room. */
+  #wait({ name, args }: Call): Promise<unknown> {
+    this.#assertOpen(`ask for "${name}"`);
+    const id = this.#newId();
+    this.#flush();
+    this.#wire.post({ type: "call", id, name, args });
+    this.#waitCount++;
+    return this.#expect(id, undefined, false);
   }
 
   #append(
@@ -721,7 +733,7 @@ export class StoreClient {
     return this.#expect(id, size, isBatch);
   }
 
-  #expect(id: number, size: number, isBatch: boolean): Promise<never> {
+  #expect(id: number, size: number | undefined, isBatch: boolean): Promise<never> {
     if (this.#cancelWatch === undefined) this.#watch();
     return new Promise<never>((resolve, reject) => {
       this.#pending.set(id, { resolve, reject, isBatch, size });
@@ -782,7 +794,9 @@ export class StoreClient {
     if (message instanceof ArrayBuffer) this.#receiveAnswers(message);
     else this.#receiveObject(message as CallAnswer | HostNotice);
     this.#unpark();
-    if (this.#pending.size === 0) { for (const resolve of this.#idle.splice(0)) resolve(); }
+    if (this.#pending.size === this.#waitCount) {
+      for (const resolve of this.#idle.splice(0)) resolve();
+    }
   }
 
   #receiveAnswers(message: ArrayBuffer): void {
@@ -815,8 +829,11 @@ export class StoreClient {
     const pending = this.#pending.get(id);
     if (pending === undefined) return undefined;
     this.#pending.delete(id);
-    this.#inFlightCount--;
-    this.#inFlightBytes -= pending.size;
+    if (pending.size === undefined) this.#waitCount--;
+    else {
+      this.#inFlightCount--;
+      this.#inFlightBytes -= pending.size;
+    }
     return pending;
   }
 
@@ -880,11 +897,14 @@ export class StoreClient {
     this.#wire.close();
     this.#onClose(error.reason);
     const parkedCount = this.#parked.length - this.#parkedStart;
-    let sentCount = this.#pending.size - parkedCount;
+    let sentCount = this.#pending.size - this.#waitCount - parkedCount;
     this.#parked = [];
     this.#parkedStart = 0;
     // In the order they were made: those that had not left yet were surely not done.
-    for (const { reject } of this.#pending.values()) reject(ending(error, sentCount-- > 0));
+    for (const { reject, size } of this.#pending.values()) {
+      reject(ending(error, size !== undefined && sentCount-- > 0));
+    }
+    this.#waitCount = 0;
     this.#pending.clear();
     for (const resolve of this.#idle.splice(0)) resolve();
   }

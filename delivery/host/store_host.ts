@@ -9,7 +9,7 @@
  *
  * - Its requests are done in the order it sent them, and its appends answered in that order: one that
  *   need not be durable is answered at once, unless an earlier one of the same client waits.
- * - It may have so much on its way and no more. One that sends more, or something that is no request, is
+ * - It may have so much on its way and no more, and wait for so many things beside that. One that sends more, or something that is no request, is
  *   told so and cut off. Nobody else notices, and what it had asked for before stands.
  * - When it is gone, what was started for it ends: see {@linkcode Session.atEnd}.
  *
@@ -57,7 +57,10 @@ export interface ServeOptions {
    * first ones sooner, more share a sync among more. Default 1,024.
    */
   readonly commitCountMax?: number;
-  /** Requests that one client may have on their way, 1 to 65,536. Default 4,096. */
+  /**
+   * Requests that one client may have on their way, and waits for a watermark beside them, 1 to 65,536.
+   * Default 4,096.
+   */
   readonly clientRequestsMax?: number;
   /**
    * Bytes that one client may have on their way, 1,024 to 268,435,456. A single larger request is served
@@ -288,6 +291,10 @@ export class Session implements CallTarget {
 
   /** Aborts when the client abandons the call that is being answered, or is gone. */
   waitSignal(): AbortSignal {
+    const { clientRequestsMax } = this.#limits;
+    if (this.#waits.size >= clientRequestsMax) {
+      throw new RangeError(`Cannot wait for more than ${clientRequestsMax} things at a time`);
+    }
     const controller = new AbortController();
     const callOff = this.atEnd(() => controller.abort());
     this.#waits.set(this.#callId, { controller, callOff });
@@ -496,14 +503,17 @@ export class Session implements CallTarget {
     if (!Number.isInteger(id) || typeof name !== "string" || !Array.isArray(args)) {
       throw new MalformedMessage("it sent a call that is none");
     }
+    if (this.#waits.has(id)) throw new MalformedMessage("two of its calls have the same id");
     this.#charge(0);
     let value: unknown;
     this.#callId = id;
     try {
       value = answerCall(this, name, args);
     } catch (error) {
-      this.#answer({ type: "failed", id, error: encodeError(error) });
-      return;
+      return this.#answer({ type: "failed", id, error: encodeError(error) });
+    } finally {
+      // What it waits for may be what the same client sends next, so waits leave room for that.
+      this.#discharge(0);
     }
     if (!(value instanceof Promise)) return this.#answer({ type: "done", id, value });
     value.then(
@@ -513,7 +523,6 @@ export class Session implements CallTarget {
   }
 
   #answer(answer: CallAnswer): void {
-    this.#discharge(0);
     this.#waits.get(answer.id)?.callOff();
     this.#waits.delete(answer.id);
     if (this.#state === "ended") return;

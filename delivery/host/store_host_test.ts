@@ -457,6 +457,33 @@ test("a message that is none ends its client and nobody else", async () => {
   assert.equal(rig.host.clientCount, 1);
 });
 
+// A hundred bytes in which twenty arrays claim 33 million elements each, one inside the other, ended the
+// whole program of a host. They end their client now.
+test("a request whose options claim more than there is ends its client and nobody else", async () => {
+  using rig = new Rig();
+  await using other = await rig.connect();
+  const options = Array.from({ length: 20 }, () => [0xdd, 0x01, 0xff, 0xff, 0xff]).flat();
+  const request = Uint8Array.of(
+    ...[0, 0, 0, 16 + options.length], // its size
+    ...[0, 0, 0, 1], // its id
+    ...[4, 0, 0, 1], // there is more to say; one draft
+    ...[0, 0, 0, options.length],
+    ...options,
+  );
+  const { port, until } = rig.speak();
+  port.postMessage(HELLO);
+  await until(1);
+  port.postMessage(request.buffer);
+  const end = (await until(2))[1] as { type: string; error: Uint8Array };
+  assert.equal(end.type, "end");
+  const error = decodeError(end.error) as HostError;
+  assert.equal(error.detail, "the options of a request are not MessagePack");
+  const { cause } = error.cause as Error;
+  assert.equal((cause as Error).message, "the lengths in it are greater than the payload");
+  await other.append(USER, KIND, "fine");
+  assert.equal(rig.host.clientCount, 1);
+});
+
 test("a request with any byte changed is an error, an end, or an append; the host lives on", async () => {
   const seed = Number(Date.now() % 1e6);
   const random = seededRandom(seed);
@@ -731,6 +758,35 @@ test("a client waits for lanes, also for those that are not in shared memory", a
       { name: "TimeoutError" },
     );
   }
+});
+
+// Such waits took the room of requests: a client with as many as it could have on its way could not send
+// the very append they waited for, nor close. They stand beside the requests now, and are bounded too.
+test("a client that waits for lanes at its host can still append, and close", async () => {
+  using rig = new Rig({ serve: { clientRequestsMax: 3 } });
+  const client = await rig.connect();
+  for (let lane = 0; lane < 70; lane++) await client.append(USER, KIND, lane, { lane });
+  const lane = 69;
+  const target = rig.store.stats().nextSequence;
+  const waits = [1, 2, 3].map(() => client.waitForVisible(target, { timeoutMs: 60_000, lane }));
+  await assert.rejects(client.waitForVisible(target, { timeoutMs: 60_000, lane }), {
+    name: "RangeError",
+    message: "Cannot wait for more than 3 things at a time",
+  });
+  assert.equal((await client.append(USER, KIND, "last", { lane })).globalSequence, target);
+  await Promise.all(waits);
+
+  // One that is abandoned makes room for another one.
+  for (let i = 0; i < 5; i++) {
+    const signal = AbortSignal.timeout(5);
+    const waiting = client.waitForVisible(target + 1, { timeoutMs: 60_000, lane, signal });
+    await assert.rejects(waiting, { name: "TimeoutError" });
+  }
+  const never = failureOf(client.waitForVisible(target + 1, { timeoutMs: 60_000, lane }));
+  await client.append(USER, KIND, "more");
+  await client.close();
+  const { reason, outcomeUnknown } = await never as HostError;
+  assert.deepEqual([reason, outcomeUnknown], ["disconnected", false]);
 });
 
 test("a gate answers when its watermark covers the append, and does nothing to the append", async () => {
