@@ -54,6 +54,7 @@ export function releaseLeftLock(fd: number, calls: LockCalls): boolean {
     if (!link?.startsWith(prefix)) continue;
     const [thread, held] = link.slice(prefix.length).split(" ");
     if (existsSync(`${THREADS}/${thread}`)) continue;
+    if (!isSameFile(Number(held), fd)) continue;
     if (release(Number(held), descriptor, link, calls)) return true;
   }
   return false;
@@ -83,6 +84,15 @@ function release(held: number, descriptor: string, link: string, calls: LockCall
 function nameOf(fd: number): string {
   const { dev, ino } = fstatSync(fd);
   return `batpak-lock ${dev} ${ino} `;
+}
+
+/** A runtime that does close the files of its dead realms may have given the number to somebody else. */
+function isSameFile(held: number, fd: number): boolean {
+  try {
+    return nameOf(held) === nameOf(fd);
+  } catch {
+    return false;
+  }
 }
 
 function linkOf(descriptor: string): string | undefined {
