@@ -57,7 +57,6 @@ export class SharedLine {
   readonly #channels = new Map<number, LineChannel>();
   readonly #out = new GrowingBytes();
   #objects: unknown[] = [];
-  #transfers: (ArrayBuffer | MessagePort)[] = [];
   #flushIsPlanned = false;
   #postCount = 0;
   /** The channel that was opened last. */
@@ -88,14 +87,13 @@ export class SharedLine {
     if (this.#out.size === 0) return;
     const bytes = this.#out.take();
     const objects = this.#objects;
-    const transfers = this.#transfers;
     if (objects.length === 0) return this.#send(bytes, [bytes]);
     this.#objects = [];
-    this.#transfers = [];
     try {
-      this.#wire.post({ bytes, objects } satisfies Packet, [...transfers, bytes]);
+      // Not every runtime gives back what was in the list when a message cannot be copied.
+      this.#wire.post({ bytes, objects } satisfies Packet);
     } catch {
-      this.#sendApart(new Uint8Array(bytes), objects, transfers);
+      this.#sendApart(new Uint8Array(bytes), objects);
     }
   }
 
@@ -116,16 +114,10 @@ export class SharedLine {
    */
   postObject(id: number, message: unknown, transfer: TransferList): void {
     if (this.#state === "closed") return;
+    if (transfer.length > 0) return this.#postAlone(id, message, transfer);
     this.#header(id, OBJECT);
     this.#objects.push(message);
-    let hasPort = false;
-    for (const given of transfer) {
-      this.#transfers.push(given);
-      hasPort ||= given instanceof MessagePort;
-    }
-    // This realm may block next for what comes through the other port.
-    if (hasPort) this.flush();
-    else this.#plan();
+    this.#plan();
   }
 
   /**
@@ -180,6 +172,16 @@ export class SharedLine {
     });
   }
 
+  /**
+   * Sends an object that hands something over, at once: this realm may block next for what comes through
+   * a port that it has just given away.
+   */
+  #postAlone(id: number, message: unknown, transfer: TransferList): void {
+    this.flush();
+    this.#header(id, OBJECT);
+    this.#wire.post({ bytes: this.#out.take(), objects: [message] } satisfies Packet, transfer);
+  }
+
   #send(message: unknown, transfer: TransferList): void {
     try {
       this.#wire.post(message, transfer);
@@ -189,11 +191,7 @@ export class SharedLine {
   }
 
   /** One of the objects cannot be copied. Each record goes alone then, so that the others arrive. */
-  #sendApart(
-    bytes: Uint8Array,
-    objects: readonly unknown[],
-    transfers: (ArrayBuffer | MessagePort)[],
-  ): void {
+  #sendApart(bytes: Uint8Array, objects: readonly unknown[]): void {
     let next = 0;
     for (let at = 0; at < bytes.byteLength;) {
       const id = readU32(bytes, at);
@@ -206,11 +204,8 @@ export class SharedLine {
         continue;
       }
       const message = objects[next++];
-      // What is handed over is part of the message, and stands in it as itself or in a field.
-      const fields = message instanceof ArrayBuffer ? [message] : Object.values(message as object);
-      const own = transfers.filter((given) => fields.includes(given));
       try {
-        this.#wire.post({ bytes: record, objects: [message] } satisfies Packet, [...own, record]);
+        this.#wire.post({ bytes: record, objects: [message] } satisfies Packet);
       } catch (error) {
         this.#channels.get(id)?.listener?.onUnsent(message, error);
       }
