@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { holdLifeline } from "../../platform/lifeline.ts";
 import { runtime } from "../../platform/runtime.ts";
 import { inTempDir } from "../../platform/testdata/processes.ts";
 import type { CursorOptions } from "../../store/cursor.ts";
@@ -692,8 +693,12 @@ class PretendedWorker extends EventTarget implements WorkerLike {
     queueMicrotask(() => this.#say({ type: "hello", version: PROTOCOL_VERSION }));
   }
 
-  postMessage(message: { readonly type: string; readonly number: number }): void {
-    if (message.type === "start") this.#say({ type: "ready" });
+  postMessage(
+    message: { readonly type: string; readonly number: number; readonly lifeline: string },
+  ): void {
+    if (message.type === "start") {
+      void holdLifeline(message.lifeline).then(() => this.#say({ type: "ready" }));
+    }
     if (message.type !== "batch" || ++this.batchCount > 10) return;
     for (const answer of this.answerTo(message.number)) this.#say(answer);
   }
