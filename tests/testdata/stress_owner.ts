@@ -70,10 +70,13 @@ async function replaceStore(): Promise<void> {
   notes.write({ t: "killedStore" });
   served.worker.terminate();
   // A realm that is busy may go on for a moment. Then its clients are told.
-  for (let death: unknown; death === undefined;) {
-    death = await served.client.sync().then(() => undefined, (error) => error);
-    const { reason } = (death ?? {}) as { reason?: string };
-    if (death !== undefined && reason !== "died") broken(`the end of the store is ${death}`);
+  for (;;) {
+    const death: unknown = await served.client.sync().then(() => undefined, (error) => error);
+    if (death === undefined) continue;
+    if ((death as { reason?: string }).reason !== "died") {
+      broken(`the end of the store is ${death}`);
+    }
+    break;
   }
   served = await openStore();
   // Some have noticed. One that blocks does not, until its time is over.
