@@ -5,6 +5,7 @@
  * @module
  */
 
+import { realmLifeline } from "../delivery/host/realm_lifeline.ts";
 import type { SimScheduler } from "./sim_scheduler.ts";
 
 type Listener = (event: { data: unknown }) => void;
@@ -77,6 +78,17 @@ class SimPort {
     if (type === "message") this.#onmessage?.({ data });
     for (const listener of [...this.#listeners.get(type) ?? []]) listener({ data });
   }
+}
+
+// Those who take a port make sure that they are given one.
+Object.setPrototypeOf(SimPort.prototype, MessagePort.prototype);
+
+/**
+ * Waits for what a realm sets up when its first client connects, which takes real time. To be called once
+ * before a simulation with clients.
+ */
+export async function readyForClients(): Promise<void> {
+  await realmLifeline();
 }
 
 /** Two ports that are connected, as `new MessageChannel()` makes them, in simulated time. */
