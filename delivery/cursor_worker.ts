@@ -181,6 +181,10 @@ export function startCursorWorker(
       throw new TypeError(`Cannot start a cursor worker: "${name}" is no function`);
     }
   }
+  // Found out later, the store would be held for ever by a worker that never began.
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") {
+    throw new TypeError('Cannot start a cursor worker: "signal" is no AbortSignal');
+  }
   const settings = settingsOf(options);
   const { checkpointId } = settings;
   const wanted = Region.from(region);

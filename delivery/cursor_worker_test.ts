@@ -151,6 +151,7 @@ test("S002-11 S002-18 W-23 what is wrong with the call itself is thrown at once,
     [{ restart: { kind: "never" } }, "TypeError", /restart policy/],
     [{ gaps: { kind: "enabled", capacity: 0 } }, "RangeError", /0 gap observations/],
     [{ onCrash: "log it" }, "TypeError", /"onCrash" is no function/],
+    [{ signal: {} }, "TypeError", /"signal" is no AbortSignal/],
     [{ batchsize: 1 }, "TypeError", /"batchsize"/],
   ];
   for (const [options, name, message] of wrong) {
