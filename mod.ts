@@ -62,6 +62,7 @@ export {
   startCursorWorker,
 } from "./delivery/cursor_worker.ts";
 export { bindCursor, type BindOptions, DurableCursor } from "./delivery/durable_cursor.ts";
+export * from "./delivery/never_skip.ts";
 export type { CursorWorkerHandler } from "./delivery/function_unit.ts";
 export {
   type CursorWorkerAction,
@@ -70,7 +71,6 @@ export {
   type HandlerUnit,
   UnitDeath,
 } from "./delivery/handler_unit.ts";
-export * from "./delivery/never_skip.ts";
 export { BatchTooLargeError, type RealmOptions } from "./delivery/realm/realm_unit.ts";
 export type { RestartPolicy } from "./delivery/restart_budget.ts";
 export {
@@ -234,8 +234,8 @@ export { type WaitOptions, WaitTimeoutError } from "./store/watermarks/wait.ts";
 
 export type { Clock } from "./platform/clock.ts";
 export type { Entropy } from "./platform/entropy.ts";
-export type { WorkerLike } from "./platform/realm.ts";
 export type { Cancel, Scheduler } from "./platform/scheduler.ts";
 export * from "./platform/fs.ts";
 export { type MemoryFault, MemoryFs, type MemoryOp } from "./platform/memory.ts";
+export type { WorkerLike } from "./platform/realm.ts";
 export { clockFrom } from "./platform/system_clock.ts";

@@ -26,7 +26,7 @@ interface CursorsFlags {
 export function addCursorsCommand(program: Command, session: Session): void {
   const command = program
     .command("cursors")
-    .summary("list the checkpoints of consumers, and how far behind they are")
+    .summary("list checkpoints, and how far behind each is")
     .description(
       "Prints for each checkpoint the sequence of the last event that its consumer has handled, how many " +
         "events of its region came after it, and whether a consumer works under it right now. One that no " +

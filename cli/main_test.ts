@@ -6,7 +6,19 @@ import { inTempDir, parseLines, runHere, runProcess, startProcess } from "../tes
 import { OutputClosedError } from "./host.ts";
 import { VERSION } from "./version.ts";
 
-const COMMANDS = ["append", "import", "get", "query", "walk", "tail", "verify", "repair", "stats"];
+const COMMANDS = [
+  "append",
+  "import",
+  "get",
+  "query",
+  "walk",
+  "tail",
+  "worker",
+  "cursors",
+  "verify",
+  "repair",
+  "stats",
+];
 
 test("batpak --version prints the version of the package", async () => {
   assert.equal(VERSION, config.version);
@@ -20,7 +32,7 @@ test("batpak --help names every command and every exit code", async () => {
   for (const name of COMMANDS) assert.match(out, new RegExp(`^  ${name}\\b`, "m"));
   assert.match(
     out,
-    /0 fine, 1 failure, 2 usage, 3 damage found, 4 conflict, 5 locked.*,\n130 interrupted/,
+    /0 fine, 1 failure, 2 usage, 3 damage found, 4 conflict, 5 locked by another writer or\nconsumer, 130 interrupted/,
   );
 });
 

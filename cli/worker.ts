@@ -53,6 +53,8 @@ const PROGRESS_MS = 10_000;
 /** A handler that takes longer than this to come to an end after Ctrl-C is worth a word. */
 const PATIENCE_MS = 1_000;
 
+/** A look lists the directory: at the library's 10 ms that would take a twentieth of a core, all day. */
+const IDLE_MS = 50;
 const BATCH_SIZE_MAX = 65_536;
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
@@ -60,21 +62,21 @@ const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 export function addWorkerCommand(program: Command, session: Session): void {
   const command = program
     .command("worker")
-    .summary("run a handler over the events, and remember how far it came")
+    .summary("run a handler over the events, until Ctrl-C")
     .description(
       "Starts a file of yours in a realm of its own and gives it the events that pass all filters, in order " +
         "and in batches, those to come included. The file calls serveCursorWorker(handler) from " +
         '"@batpak/batpak/worker". A batch that was handled is committed under the checkpoint, and the next ' +
         "run goes on behind it; one that was not is given again. Ctrl-C lets the batch in hand come to its " +
         "end, commits it, and ends with exit code 0; another Ctrl-C a second later ends at once. Without " +
-        "--kind and --category the store's own events come too.",
+        "filters the store's own events come too.",
     )
     .argument("<dir>", "the journal's directory")
     .requiredOption("--module <file>", "the file that calls serveCursorWorker")
     .requiredOption("--checkpoint <id>", "the name under which its place is kept");
   addRegionOptions(command)
     .option("--batch <count>", "at most so many events at once, 64", wholeNumber(1, BATCH_SIZE_MAX))
-    .option("--idle <duration>", "look for new events so often, 10ms", millisecondsOf)
+    .option("--idle <duration>", "look for new events so often, 50ms", millisecondsOf)
     .option(
       "--restart <policy>",
       'how often a handler that fails is started again: "once", or a number within a time, as 5/1m',
@@ -101,14 +103,14 @@ async function runWorker(session: Session, dir: string, flags: WorkerFlags): Pro
   const worker = startCursorWorker(store, region, {
     checkpointId: flags.checkpoint,
     batchSize: flags.batch,
-    idleSleepMs: flags.idle,
+    idleSleepMs: flags.idle ?? IDLE_MS,
     restart: flags.restart,
     worker: startRealm,
     init: flags.init,
     handlerTimeoutMs: flags.handlerTimeout,
     startTimeoutMs: flags.startTimeout,
     signal: interrupt.signal,
-    onCrash: ({ message }) => watch.sayCrash(message),
+    onCrash: ({ message }) => watch.sayCrash(message, worker.status),
   });
   await watch.follow(worker, interrupt.signal);
 }
@@ -178,6 +180,7 @@ class Watch {
     await ended;
     const { status } = worker;
     if (!this.#hasStarted && status.deliveries > 0) this.#sayStart();
+    this.#sayRestarts(status);
     if (error !== undefined) throw this.#explained(error, status);
     this.#sayEnd(status);
     if (status.end === "crashed") throw this.#crashed(status);
@@ -185,10 +188,10 @@ class Watch {
 
   #look(worker: CursorWorker, interrupted: AbortSignal): void {
     const { status } = worker;
-    const { state, committed, restarts } = status;
+    const { state, committed } = status;
     if (state === "starting" || state === "ended") return;
     if (!this.#hasStarted) this.#sayStart();
-    if (restarts > this.#restarts && state !== "reviving") this.#sayRestart(restarts);
+    if (state !== "reviving") this.#sayRestarts(status);
     const nowMs = this.#host.nowMs();
     if (nowMs - this.#saidMs >= PROGRESS_MS && committed !== this.#committed) {
       this.#sayProgress(status, nowMs);
@@ -228,11 +231,15 @@ class Watch {
   }
 
   /** Says that the handler failed; {@linkcode follow} says what becomes of it. */
-  sayCrash(message: string): void {
+  sayCrash(message: string, status: CursorWorkerStatus): void {
+    if (!this.#hasStarted) this.#sayStart();
+    this.#sayRestarts(status);
     this.#output.note(`batpak: the handler failed: ${message}`, { note: "crash", message });
   }
 
-  #sayRestart(restarts: number): void {
+  /** Says that it was started again, unless that has been said. */
+  #sayRestarts({ restarts }: CursorWorkerStatus): void {
+    if (restarts === this.#restarts) return;
     this.#restarts = restarts;
     this.#output.note("batpak: started it again, with the batch that was not handled", {
       note: "restart",

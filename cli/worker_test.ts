@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import {
   bindCursor,
   EventKind,
@@ -219,7 +219,7 @@ test("a handler that throws is started again as --restart says, and then it is t
     assert.deepEqual(fixture.batches, [[1], [3], [5], [5]]);
     assert.equal(fixture.committed, 3);
     const kinds = notesOf(ran).map(({ note }) => note);
-    assert.deepEqual(kinds.filter((note) => note === "crash"), ["crash", "crash"]);
+    assert.deepEqual(kinds, ["started", "crash", "restart", "crash", "stopped", undefined]);
     const stopped = notesOf(ran).find(({ note }) => note === "stopped");
     assert.equal(stopped?.reason, "crashed");
 
@@ -351,6 +351,39 @@ test("a checkpoint that the worker cannot go on from is refused, and stays as it
     const ran = await runProcess([...fixture.args(), "--checkpoint", "other mailer", "--json"]);
     assert.deepEqual([errorOf(ran).code, ran.code], ["CHECKPOINT_BUSY", 5], ran.err);
     assert.deepEqual(fixture.batches, []);
+  }));
+
+test("worker says now and then how far it is, when it has moved", () =>
+  withJournal(async (fixture) => {
+    fixture.append(1);
+    const controller = new AbortController();
+    let nowMs = 0;
+    const running = runHere(fixture.args({}, "--json"), {
+      host: {
+        workerOf: (path) => () => new Worker(pathToFileURL(path).href, { type: "module" }),
+        catchInterrupt: () => ({ signal: controller.signal, [Symbol.dispose]() {} }),
+        // Ten seconds pass between two looks.
+        nowMs: () => nowMs += 10_000,
+        sleep: () => new Promise((resolve) => setTimeout(resolve, 10)),
+      },
+    });
+    const until = async (position: number) => {
+      while (fixture.committed !== position) await new Promise((done) => setTimeout(done, 10));
+      // And it is looked at once more.
+      await new Promise((done) => setTimeout(done, 100));
+    };
+    await until(1);
+    fixture.append(1);
+    await until(3);
+    controller.abort();
+    const ran = await running;
+    assert.equal(ran.code, 0, ran.err);
+    assert.deepEqual(notesOf(ran).filter(({ note }) => note !== "stopping"), [
+      { note: "started", checkpointId: "mailer", position: null, nextSequence: 3 },
+      { note: "progress", position: 1, nextSequence: 3, deliveries: 1 },
+      { note: "progress", position: 3, nextSequence: 5, deliveries: 2 },
+      { note: "stopped", reason: "stopped", position: 3, deliveries: 2, restarts: 0 },
+    ]);
   }));
 
 test("worker refuses a wrong command line before it opens anything", async () => {

@@ -422,9 +422,9 @@ export class CheckpointFile {
    */
   tidy(): void {
     const staged = () => this.#fs.list(this.#folder).filter(({ name }) => isStagedName(name));
-    if (staged().length === 0) return;
     const locks: FileLock[] = [];
     try {
+      if (staged().length === 0) return;
       const names = () =>
         this.#fs.list(this.#folder).filter(({ name }) => name.endsWith(LOCK_SUFFIX));
       const known = names();

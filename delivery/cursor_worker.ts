@@ -130,8 +130,8 @@ export function startCursorWorker<
  *   `--allow-read` for its directory.
  * - When the realm dies, or the handler takes longer than `handlerTimeoutMs`, the batch was not settled, and
  *   is given again to a new realm, if `worker` is a function and `restart` allows it. A death counts like a
- *   crash. A realm that computed when it was given up may go on for a moment (two seconds in Deno): the
- *   new one is not started before it has ended, or five seconds have passed.
+ *   crash. The new realm is not started before the old one has ended, or five seconds have passed: Deno
+ *   cannot interrupt a handler that computes, so a long computation should look at `signal.aborted`.
  * - A handler that never comes back is waited for when there is no `handlerTimeoutMs`.
  * - Events are as the store had them when the batch was handed over, erasures included.
  * - Damaged events, and files that cannot be read, end the worker with the error that reading them through
@@ -180,6 +180,10 @@ export function startCursorWorker(
     if (callback !== undefined && typeof callback !== "function") {
       throw new TypeError(`Cannot start a cursor worker: "${name}" is no function`);
     }
+  }
+  // Found out later, the store would be held for ever by a worker that never began.
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") {
+    throw new TypeError('Cannot start a cursor worker: "signal" is no AbortSignal');
   }
   const settings = settingsOf(options);
   const { checkpointId } = settings;
@@ -314,6 +318,9 @@ export class CursorWorker implements CanalHandle {
    * @throws {CheckpointRegionMismatchError} when it is about another region.
    * @throws {CheckpointWriteError} when a batch was handled and could not be committed: the next worker is
    * given it again.
+   * @throws {BatchTooLargeError} when a batch is too large for a handler in another realm.
+   * @throws {CorruptionError} when a handler in another realm cannot be given an event, because its bytes
+   * are damaged.
    * @throws {CursorWorkerError} when it died outside of its handler.
    * @throws {StoreClosedError} when the store was closed in the middle of a batch, which is not committed.
    * @throws {StoreIoError} when the checkpoint, or the journal of a reader, cannot be read.

@@ -151,6 +151,7 @@ test("S002-11 S002-18 W-23 what is wrong with the call itself is thrown at once,
     [{ restart: { kind: "never" } }, "TypeError", /restart policy/],
     [{ gaps: { kind: "enabled", capacity: 0 } }, "RangeError", /0 gap observations/],
     [{ onCrash: "log it" }, "TypeError", /"onCrash" is no function/],
+    [{ signal: {} }, "TypeError", /"signal" is no AbortSignal/],
     [{ batchsize: 1 }, "TypeError", /"batchsize"/],
   ];
   for (const [options, name, message] of wrong) {
@@ -230,7 +231,7 @@ test("W-08 a worker without a checkpoint begins at the first event, and repeats 
   store.close();
 });
 
-test("W-09 W-22 a handler that always crashes ends in order, and the store goes on", async () => {
+test("W-09 W-22 S002-2 a handler that always crashes ends in order, and the store goes on", async () => {
   const store = openStore();
   append(store, 1);
   const crashes: unknown[] = [];
@@ -614,12 +615,17 @@ test("W-20 the first error counts, and those that follow from it do not", async 
 test("S002-17 a restart makes a new cursor that loads nothing, keeps its gaps and begins at what is committed", async () => {
   const fs = new MemoryFs();
   const store = openStore({ fs });
-  for (const entity of ["order:1", "other", "order:2", "other", "order:3"]) {
-    store.append({ entity, scope: "shop" }, EventKind.DATA, null);
+  const sequences: number[] = [];
+  const ranges: { start: number; end: number }[] = [];
+  for (const entity of ["order:1", "order:2", "order:3"]) {
+    const receipt = store.append({ entity, scope: "shop" }, EventKind.DATA, null);
+    sequences.push(receipt.globalSequence);
+    const fence = store.beginFence();
+    const { globalSequence } = fence.append({ entity, scope: "shop" }, EventKind.DATA, "hidden");
+    fence.cancel();
+    ranges.push({ start: globalSequence, end: globalSequence + 1 });
   }
-  // As if a fence over the others had been cancelled.
-  const { index } = store.cursorHost().source;
-  index.cancelledRanges = () => [{ start: 2, end: 3 }, { start: 4, end: 5 }];
+  const [one, two, three] = sequences;
   const log: unknown[] = [];
   const worker = startCursorWorker(store, REGION, {
     batchSize: 1,
@@ -633,16 +639,16 @@ test("S002-17 a restart makes a new cursor that loads nothing, keeps its gaps an
       throw new Error("before the gaps were taken");
     }
     log.push([globalSequence, takeGaps().map(({ cancelledRanges }) => cancelledRanges).flat()]);
-    return globalSequence === 5 ? "stop" : "continue";
+    return globalSequence === three ? "stop" : "continue";
   });
   await worker.join();
   assert.deepEqual(log, [
-    [1, []],
-    [3, "crash"],
-    [3, [{ start: 2, end: 3 }]],
-    [5, [{ start: 4, end: 5 }]],
+    [one, []],
+    [two, "crash"],
+    [two, [ranges[0]]],
+    [three, [ranges[1]]],
   ]);
-  assert.equal(loadCheckpoint(store.dir, "a", { fs })?.position, 5);
+  assert.equal(loadCheckpoint(store.dir, "a", { fs })?.position, three);
   store.close();
 });
 
@@ -874,5 +880,30 @@ test("a worker that sleeps does not hold up what wakes it: handler turns follow 
   }
   await worker.stopAndJoin();
   assert.deepEqual(given, Array.from({ length: 20 }, (_, n) => n + 1));
+  store.close();
+});
+
+test("a worker is given nothing of a fence before it ends, and all of it, or nothing, after", async () => {
+  const store = openStore();
+  const given: unknown[] = [];
+  const settings = { checkpointId: "a", idleSleepMs: LONG_MS };
+  const worker = startCursorWorker(store, REGION, settings, (batch) => {
+    given.push(batch.map((event) => event.payload));
+    return "continue";
+  });
+  const { visibility } = store.cursorHost();
+  const order = { entity: "order:1", scope: "shop" };
+  for (const payload of ["cancelled", "committed"]) {
+    const fence = store.beginFence();
+    for (const n of [1, 2]) fence.append(order, EventKind.DATA, `${payload} ${n}`);
+    await scheduler.turn();
+    await scheduler.turn();
+    assert.deepEqual(given, []);
+    if (payload === "cancelled") fence.cancel();
+    else fence.commit();
+  }
+  await until(() => given.length > 0 && visibility.parkedCount === 1);
+  assert.deepEqual(given, [["committed 1", "committed 2"]]);
+  await worker.stopAndJoin();
   store.close();
 });

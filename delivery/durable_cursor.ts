@@ -15,7 +15,12 @@
 
 import type { FileLock } from "../platform/fs.ts";
 import type { CursorGapConfig } from "../store/cursor_gaps.ts";
-import type { Cursor, CursorHost, CursorPosition } from "../store/cursor.ts";
+import {
+  type Cursor,
+  type CursorHost,
+  type CursorPosition,
+  withoutRetracted,
+} from "../store/cursor.ts";
 import { type EventId, formatId } from "../store/ids.ts";
 import { withIo } from "../store/io.ts";
 import type { JournalReader } from "../store/journal_reader.ts";
@@ -162,6 +167,8 @@ export class DurableCursor {
   readonly #bound: { readonly file: CheckpointFile; readonly lock: FileLock } | undefined;
   #cursor: Cursor;
   #committed: CursorPosition;
+  /** How many retractions there were when that was committed. */
+  #retractionsSeen: number;
   #closed = false;
 
   /**
@@ -180,6 +187,7 @@ export class DurableCursor {
     this.#bound = bound;
     this.#cursor = cursor;
     this.#committed = cursor.position;
+    this.#retractionsSeen = host.source.retractions.length;
     this.id = bound?.file.id;
     this.path = bound?.file.path;
     this.witness = bound === undefined ? undefined : mintAtLeastOnce(bound.file.id);
@@ -190,8 +198,14 @@ export class DurableCursor {
     return this.#cursor;
   }
 
-  /** Where a restart would go on. */
+  /**
+   * Where a restart would go on. Goes back only when a writer in another process has taken back what was
+   * handled, because its write had failed: what stands there now has not been.
+   */
   get committed(): CursorPosition {
+    const { retractions } = this.#host.source;
+    this.#committed = withoutRetracted(this.#committed, retractions, this.#retractionsSeen);
+    this.#retractionsSeen = retractions.length;
     return this.#committed;
   }
 
@@ -205,10 +219,12 @@ export class DurableCursor {
    */
   commit(): void {
     if (this.#closed) throw new TypeError("Cannot commit: the cursor has let go of its checkpoint");
-    const { position } = this.#cursor;
+    let { position } = this.#cursor;
     if (this.#bound !== undefined) {
       const { file } = this.#bound;
       if (position.started) this.#makeDurable(file, position.position);
+      // A reader may have looked again meanwhile, and found that events were taken back.
+      ({ position } = this.#cursor);
       file.publish(encodeCheckpoint({
         ...position,
         regionIdentity: this.#cursor.region.identity(),
@@ -216,11 +232,12 @@ export class DurableCursor {
       }));
     }
     this.#committed = position;
+    this.#retractionsSeen = this.#host.source.retractions.length;
   }
 
   /** Goes back to what was committed last, and writes nothing. */
   rollback(): void {
-    this.#cursor.restore(this.#committed);
+    this.#cursor.restore(this.committed);
   }
 
   /**
@@ -230,7 +247,8 @@ export class DurableCursor {
    * @throws {StoreClosedError} when the store has been closed.
    */
   rebuild(): void {
-    this.#cursor = this.#committed.started ? this.#make(this.#committed) : this.#make();
+    const { committed } = this;
+    this.#cursor = committed.started ? this.#make(committed) : this.#make();
   }
 
   /** Lets go of the checkpoint, and commits nothing. A second call does nothing. */

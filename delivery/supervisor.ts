@@ -94,7 +94,7 @@ export interface CursorWorkerStatus {
   readonly state: CursorWorkerState;
   /** Why it has ended; `undefined` before. */
   readonly end: CursorWorkerEnd | undefined;
-  /** Sequence of the last event the handler was given; after a roll back, where it was before. */
+  /** Sequence of the last event the handler was given; after a roll back, or at the end, `committed`. */
   readonly position: number | undefined;
   /** Sequence of the last event that is committed: the next worker begins behind it. */
   readonly committed: number | undefined;
@@ -181,11 +181,14 @@ export class Supervisor {
 
   /** What it is doing, and how far it has come. */
   get status(): CursorWorkerStatus {
+    const isEnded = this.#state === "ended";
+    const committed = sequenceOf(this.#durable?.committed);
     return {
       state: this.#state,
-      end: this.#state === "ended" ? this.#end : undefined,
-      position: sequenceOf(this.#durable?.cursor.position),
-      committed: sequenceOf(this.#durable?.committed),
+      end: isEnded ? this.#end : undefined,
+      // Whatever it was given after that, the next worker is given again.
+      position: isEnded ? committed : sequenceOf(this.#durable?.cursor.position),
+      committed,
       deliveries: this.#deliveries,
       restarts: this.#budget?.granted ?? 0,
       lastCrash: this.#lastCrash,

@@ -14,7 +14,7 @@ export {
 } from "./realm/serve_cursor_worker.ts";
 export type { CursorWorkerAction } from "./handler_unit.ts";
 export type { StoredEvent } from "../store/stored_event.ts";
-export { AlreadyConsumedError, AtLeastOnce, ObservationKey, ObservedOnce } from "./witness.ts";
-export type { CheckpointId } from "./checkpoint_id.ts";
 export { serveStore } from "./host/serve_store.ts";
 export { type ServeOptions, StoreHost } from "./host/store_host.ts";
+export { AlreadyConsumedError, AtLeastOnce, ObservationKey, ObservedOnce } from "./witness.ts";
+export type { CheckpointId } from "./checkpoint_id.ts";

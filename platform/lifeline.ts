@@ -4,8 +4,8 @@
  * A worker that calls `close()`, is terminated, or runs into `exit` says nothing to anybody in Deno. But
  * the locks of the Web Locks API are the runtime's: it lets go of those of a realm that ends. So a realm
  * holds a lock for as long as it lives, and who waits for that lock gets it when the realm has really
- * ended: after `terminate()`, too, which lets a busy realm go on for up to two seconds in Deno. Bun has no
- * such locks, and needs none: its workers report their end with a `close` event.
+ * ended: also after `terminate()`, which does not interrupt a busy realm in Deno. Bun has no such locks,
+ * and needs none: its workers report their end with a `close` event.
  *
  * @module
  */
@@ -41,6 +41,20 @@ export function holdLifeline(name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const holdForever = () => new Promise(() => resolve());
     locks.request(name, {}, holdForever).catch(reject);
+  });
+}
+
+/**
+ * As {@linkcode holdLifeline}, until it is let go of. A lifeline that is held keeps a program running in
+ * Deno, so a realm that is to end by itself has to let go.
+ *
+ * @returns what lets go of it, once it is held.
+ */
+export function takeLifeline(name: string): Promise<Cancel> {
+  const locks = locksHere();
+  if (locks === undefined) return Promise.resolve(() => {});
+  return new Promise((resolve, reject) => {
+    locks.request(name, {}, () => new Promise<void>((release) => resolve(release))).catch(reject);
   });
 }
 

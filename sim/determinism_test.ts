@@ -76,7 +76,7 @@ test("a seed gives the same traces and directories, on every runtime", () => {
 
 /** Workers and clients of one store, all waiting for one another in simulated time. */
 async function crowd(seed: number): Promise<{ log: string; trace: string }> {
-  await readyForClients();
+  const letGo = await readyForClients();
   const clock = new SimClock();
   const scheduler = new SimScheduler({ seed, clock });
   const fs = new SimFs({ seed });
@@ -116,6 +116,7 @@ async function crowd(seed: number): Promise<{ log: string; trace: string }> {
   });
   await scheduler.run(Promise.all(ends));
   host.close();
+  letGo();
   return { log: log.join(" "), trace: digestTrace(fs.trace) };
 }
 

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { realmLifeline } from "../delivery/host/realm_lifeline.ts";
+import { shareLifeline } from "../delivery/host/realm_lifeline.ts";
+import type { Cancel } from "../platform/scheduler.ts";
 import type { SimScheduler } from "./sim_scheduler.ts";
 
 type Listener = (event: { data: unknown }) => void;
@@ -84,11 +85,15 @@ class SimPort {
 Object.setPrototypeOf(SimPort.prototype, MessagePort.prototype);
 
 /**
- * Waits for what a realm sets up when its first client connects, which takes real time. To be called once
+ * Waits for what a realm sets up when its first client connects, which takes real time. To be called
  * before a simulation with clients.
+ *
+ * @returns what lets go of it, after the simulation.
  */
-export async function readyForClients(): Promise<void> {
-  await realmLifeline();
+export async function readyForClients(): Promise<Cancel> {
+  const lifeline = shareLifeline();
+  await lifeline.name;
+  return lifeline.release;
 }
 
 /** Two ports that are connected, as `new MessageChannel()` makes them, in simulated time. */

@@ -139,6 +139,8 @@ export class Cursor {
   #walk: RegionWalk | undefined;
   /** Rows of the batch being taken. */
   readonly #rows: number[] = [];
+  /** How many retractions it has heeded. */
+  #retractionsSeen: number;
 
   /**
    * Made by a store.
@@ -156,6 +158,7 @@ export class Cursor {
     }
     this.region = region;
     this.#host = host;
+    this.#retractionsSeen = host.source.retractions.length;
     this.#gaps = new GapBuffer(gaps);
     this.#refreshMinMs = refreshMinMs;
     this.#refreshMaxMs = refreshMaxMs;
@@ -164,6 +167,7 @@ export class Cursor {
 
   /** How far it has come. */
   get position(): CursorPosition {
+    this.#heedRetractions();
     const { position, started } = this.#position;
     if (position !== this.#last || started !== this.#started) {
       this.#position = Object.freeze({ position: this.#last, started: this.#started });
@@ -314,9 +318,29 @@ export class Cursor {
         );
       }
     }
-    this.#last = last;
+    this.#goTo(position);
+  }
+
+  #goTo({ position, started }: CursorPosition): void {
+    this.#last = position;
     this.#started = started;
-    this.#next = started ? last + 1 : 0;
+    this.#next = started ? position + 1 : 0;
+    this.#retractionsSeen = this.#host.source.retractions.length;
+  }
+
+  /** Goes back to where the writer has taken events back: others stand there now, or will. */
+  #heedRetractions(): void {
+    const { retractions } = this.#host.source;
+    if (this.#retractionsSeen === retractions.length) return;
+    // It may have gone past more than it has given.
+    const next = { position: this.#next - 1, started: this.#next > 0 };
+    const { position, started } = withoutRetracted(next, retractions, this.#retractionsSeen);
+    this.#next = started ? position + 1 : 0;
+    if (this.#started && this.#last >= this.#next) {
+      this.#last = started ? position : 0;
+      this.#started = started;
+    }
+    this.#retractionsSeen = retractions.length;
   }
 
   get #endSequence(): number {
@@ -328,6 +352,7 @@ export class Cursor {
   #takeRows(max: number): number[] {
     assertUint("max", max, Number.MAX_SAFE_INTEGER);
     if (this.#host.isClosed()) throw new StoreClosedError("follow events");
+    this.#heedRetractions();
     const { source } = this.#host;
     const { index, firstSequence } = source;
     // A reader that has read its journal anew has another index.
@@ -384,6 +409,23 @@ export class Cursor {
       }
     }
   }
+}
+
+/**
+ * Where a position is left when some of what is in front of it has been taken back.
+ *
+ * @param seen how many retractions there were when the position was taken.
+ * @internal
+ */
+export function withoutRetracted(
+  position: CursorPosition,
+  retractions: readonly number[],
+  seen: number,
+): CursorPosition {
+  let next = position.started ? position.position + 1 : 0;
+  for (let i = seen; i < retractions.length; i++) next = Math.min(next, retractions[i]);
+  if (position.started && next === position.position + 1) return position;
+  return next === 0 ? START : { position: next - 1, started: true };
 }
 
 function isAborted(signal: AbortSignal | undefined): boolean {

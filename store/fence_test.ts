@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { MemoryFs } from "../platform/memory.ts";
+import { everyWay } from "../tests/support/every_way.ts";
 import {
   DIR,
   item,
@@ -16,7 +17,6 @@ import { EventKind } from "./event_kind.ts";
 import { FenceActiveError, FenceCancelledError, FenceNotActiveError } from "./fence.ts";
 import type { JournalReader } from "./journal_reader.ts";
 import { Store } from "./store.ts";
-import { verifyJournal } from "./verify.ts";
 
 const OTHER = { entity: "user:2", scope: "app" };
 
@@ -26,33 +26,6 @@ function fenceEventsOf(reader: JournalReader): string[] {
     .map(({ kind }) => EventKind.format(kind))
     .filter((kind) => ["0x000A", "0x000B", "0x000C"].includes(kind))
     .map((kind) => ({ "0x000A": "begin", "0x000B": "commit", "0x000C": "cancel" })[kind] ?? kind);
-}
-
-/** Reads a journal by every way there is, which all have to say the same. */
-function everyWay(fs: MemoryFs, check: (reader: JournalReader, way: string) => void): void {
-  const tree = () => fs.snapshot();
-  for (
-    const [way, coldStart] of [
-      ["frames", { indexFile: false, footers: false }],
-      ["footers", { indexFile: false, footers: true }],
-      ["index", { indexFile: true, footers: true }],
-    ] as const
-  ) {
-    {
-      using reader = openReader(tree(), { coldStart });
-      check(reader, `reader, ${way}`);
-    }
-    const copy = tree();
-    {
-      using store = openStore(copy, { coldStart });
-      check(store, `writer, ${way}`);
-    }
-    {
-      using store = openStore(copy, { coldStart: { indexFile: true, footers: true } });
-      check(store, `again, ${way}`);
-    }
-    assert.deepEqual(verifyJournal(DIR, { fs: copy }).findings, [], way);
-  }
 }
 
 test("X-01 what a cancelled fence staged is never seen, and nothing else is hidden", () => {

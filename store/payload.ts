@@ -11,6 +11,7 @@
 import { Decoder, Encoder, ExtensionCodec } from "@msgpack/msgpack";
 import { SerializationError } from "./errors.ts";
 import { PAYLOAD_MESSAGEPACK, PAYLOAD_OPAQUE } from "./frame.ts";
+import { boundLengths } from "./length_bound.ts";
 
 /** Looks at every object on its way in, and refuses those that would come back as something else. */
 class RoundTripCodec extends ExtensionCodec {
@@ -33,8 +34,6 @@ class RoundTripCodec extends ExtensionCodec {
 }
 
 const ROUND_TRIP_TAGS: ReadonlySet<string> = new Set(["Object", "Array", "Uint8Array", "Date"]);
-/** Lengths of arrays and maps in the payload being decoded, so far. */
-let declaredElements = 0;
 const markedTextDecoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const codec = new RoundTripCodec();
 const encoder = makeEncoder();
@@ -86,19 +85,8 @@ function makeDecoder(): Decoder {
   };
   const decodeBinary = made["decodeBinary"].bind(made);
   made["decodeBinary"] = (size: number, offset: number) => decodeBinary(size, offset).slice();
-  for (const push of ["pushArrayState", "pushMapState"] as const) {
-    const original = made[push].bind(made);
-    made[push] = (size: number) => {
-      // Every element takes a byte at least, so all lengths together are no more than the bytes.
-      declaredElements += size;
-      if (declaredElements > made["bytes"].byteLength) {
-        throw new RangeError("the lengths in it are greater than the payload");
-      }
-      original(size);
-    };
-  }
   made["clone"] = makeDecoder;
-  return made;
+  return boundLengths(made);
 }
 
 /**
@@ -135,7 +123,6 @@ export function decodePayload(bytes: Uint8Array, encoding: number): unknown {
 
 function decodeMessagePack(bytes: Uint8Array, action: string): unknown {
   try {
-    declaredElements = 0;
     return decoder.decode(bytes);
   } catch (error) {
     throw new SerializationError(action, error);

@@ -16,6 +16,8 @@ import {
 import type { CopySource } from "./copies/journal_copy.ts";
 import { JournalReader } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
+import { GROUP_COUNT_MAX } from "./frame.ts";
+import { ID_SIZE } from "./ids.ts";
 import { type LoadedJournal, loadJournal } from "./index/cold_start.ts";
 import { canonicalJournal, observe, readStoreId, refuseUnlessIntact } from "./opening.ts";
 import { withIo } from "./io.ts";
@@ -65,6 +67,35 @@ function layoutOf(dir: string, { fs }: ResolvedOptions): string {
 }
 
 const LAYOUT_NAME = /\.fbat(?:$|\.)|^compaction\.pending$|^journal\.base$/;
+
+/**
+ * The sequence of the first event that is another one now, or is not there any more; `undefined` when all
+ * are the same. A writer takes back its newest group at most, so nothing in front of that is compared.
+ */
+function firstDifference(before: EventSource, after: EventSource): number | undefined {
+  const end = before.firstSequence + before.index.count;
+  const start = Math.max(
+    before.firstSequence + before.index.firstRow,
+    after.firstSequence + after.index.firstRow,
+    end - GROUP_COUNT_MAX,
+  );
+  const afterEnd = after.firstSequence + after.index.count;
+  for (let sequence = start; sequence < end; sequence++) {
+    if (sequence >= afterEnd || !isSameEvent(before, after, sequence)) return sequence;
+  }
+  return undefined;
+}
+
+function isSameEvent(a: EventSource, b: EventSource, sequence: number): boolean {
+  const aRow = sequence - a.firstSequence;
+  const bRow = sequence - b.firstSequence;
+  const aBytes = a.index.idBytesOf(aRow);
+  const aStart = a.index.idStartOf(aRow);
+  const bBytes = b.index.idBytesOf(bRow);
+  const bStart = b.index.idStartOf(bRow);
+  for (let i = 0; i < ID_SIZE; i++) if (aBytes[aStart + i] !== bBytes[bStart + i]) return false;
+  return true;
+}
 
 /** Whether a file was replaced or removed between two looks. */
 function isLayoutChange(error: unknown): boolean {
@@ -233,6 +264,11 @@ export class ReadOnlyStore extends JournalReader {
     const { source: fresh, loader } = loadBesideWriter(this.dir, this.options);
     if (loader.storeId === undefined) throw new JournalNotFoundError(this.dir);
     const { source } = this;
+    const retractedFrom = firstDifference(source, fresh);
+    if (retractedFrom !== undefined) {
+      source.retractions.push(retractedFrom);
+      this.#durableSequence = Math.min(this.#durableSequence, retractedFrom);
+    }
     source.log.close();
     source.index = fresh.index;
     source.log = fresh.log;

@@ -281,6 +281,15 @@ export class Store extends JournalReader {
     return ReadOnlyStore.open(dir, options);
   }
 
+  /**
+   * Whether every event is known to survive a power cut; also of a store that is closed.
+   *
+   * @internal
+   */
+  get isAllDurable(): boolean {
+    return this.#durableRows === this.source.index.count;
+  }
+
   /** Events with a sequence below this are known to survive a power cut. */
   override get durableSequence(): number {
     return this.source.firstSequence + this.#durableRows;
@@ -357,7 +366,11 @@ export class Store extends JournalReader {
       this.#assertFence(fence, "append a batch");
       this.#assertBatchBytes(drafts, items.length);
       const replayed = this.#replayBatch(drafts, items.length);
-      if (replayed !== undefined) return replayed;
+      if (replayed !== undefined) {
+        const rows = replayed.map((receipt) => receipt.globalSequence - this.source.firstSequence);
+        if (durable) this.#syncUpTo(Math.max(...rows), "append a batch");
+        return replayed;
+      }
       this.#assertNoneMatches(conditions);
       return this.#commitBatch(drafts, items.length, durable);
     } finally {
@@ -1004,7 +1017,10 @@ export class Store extends JournalReader {
     if (!internal || kind === EventKind.SYSTEM_DENIAL) this.#assertSize(draft);
     if (draft.keyed) {
       const row = this.source.index.findId(draft.eventId, 0);
-      if (row !== ROW_NONE) return this.receiptOf(row);
+      if (row !== ROW_NONE) {
+        if (durable) this.#syncUpTo(row, "append");
+        return this.receiptOf(row);
+      }
     }
     this.#assertNoneMatches(conditions);
     return this.#commit(draft, durable);
@@ -1293,6 +1309,11 @@ export class Store extends JournalReader {
       // The events of this very append are in the log and not yet in the index: the file says so.
       if (this.source.index.count >= this.#nextSaveRows) this.#saveIndex();
     }
+  }
+
+  /** A retry that has to be durable may be of an append that need not have been. */
+  #syncUpTo(row: number, action: string): void {
+    if (row >= this.#durableRows) this.#syncNow(action);
   }
 
   #syncNow(action: string): void {

@@ -602,3 +602,27 @@ test("a batch is what its items would be one by one, but for time and groups", (
     { numRuns: 60 },
   );
 });
+
+test("a durable retry is durable, also of an append that was not", () => {
+  // A retry was answered from the index without a look at the disk, so a caller who asked for durability
+  // could lose the event to a power cut. Now what is not durable yet is synced before the answer.
+  using store = openIn(new MemoryFs());
+  const user = { entity: "user:1", scope: "app" };
+  const first = store.append(user, EventKind.DATA, 1, { idempotencyKey: "one" });
+  assert.equal(store.durableSequence, first.globalSequence);
+  const durability = "durable" as const;
+  const again = store.append(user, EventKind.DATA, 1, { idempotencyKey: "one", durability });
+  assert.equal(again.replayed, true);
+  assert.equal(store.durableSequence, first.globalSequence + 1);
+
+  const items = [1, 2].map((n) => ({
+    ...user,
+    kind: EventKind.DATA,
+    payload: n,
+    idempotencyKey: `batch ${n}`,
+  }));
+  const batch = store.appendBatch(items);
+  assert.equal(store.durableSequence, batch[0].globalSequence);
+  assert.ok(store.appendBatch(items, { durability }).every(({ replayed }) => replayed));
+  assert.equal(store.durableSequence, batch[1].globalSequence + 1);
+});

@@ -67,6 +67,11 @@ export interface EventSource {
   log: SegmentLog;
   /** Sequence of row 0. */
   firstSequence: number;
+  /**
+   * Where events were taken back by their writer, in the order a reader noticed: from each of these
+   * sequences on there were other events then, or none.
+   */
+  readonly retractions: number[];
   /** Mends what a failed read may have met, and says whether it is worth another try. */
   recover?: (error: unknown) => boolean;
 }

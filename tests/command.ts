@@ -81,11 +81,11 @@ export async function runHere(args: readonly string[], options: RunOptions = {})
 /** Runs a command as a process; `program` as in {@linkcode startProcess}. */
 export async function runProcess(
   args: readonly string[],
-  input = "",
+  input?: string,
   program?: readonly string[],
 ): Promise<Ran> {
   const running = startProcess(args, program);
-  running.child.stdin.end(input);
+  running.child.stdin.end(input ?? "");
   return await running.ended;
 }
 

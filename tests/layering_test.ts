@@ -162,6 +162,11 @@ const PLANTED: ReadonlyArray<{ file: string; source: string; problem: string }> 
     problem: "starts a worker by itself (new Worker)",
   },
   {
+    file: "cli/worker.ts",
+    source: "const worker = new Worker(url);",
+    problem: "starts a worker by itself (new Worker)",
+  },
+  {
     file: "platform/deno.ts",
     source: `const url = new URL("./worker.ts", import.meta.url);`,
     problem: "depends on where the package lies (import.meta)",

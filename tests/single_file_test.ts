@@ -5,6 +5,7 @@ import { mkdirSync } from "node:fs";
 import process from "node:process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Store } from "../mod.ts";
 import { runtime } from "../platform/runtime.ts";
 import { findBun, inTempDir } from "../platform/testdata/processes.ts";
 
@@ -30,4 +31,32 @@ test("a cursor worker's realm works inside a single executable that Bun has buil
     assert.equal(stderr, "");
     assert.equal(status, 0);
     assert.deepEqual(JSON.parse(stdout), { sum: 124750, end: "handler", committed: 500 });
+  }));
+
+test("a store in a worker works inside a single executable that Bun has built", () =>
+  inTempDir((dir) => {
+    const bun = runtime.name === "bun" ? process.execPath : findBun();
+    assert.ok(bun !== undefined, "Bun is a development dependency");
+    const program = `${dir}/program`;
+    const sources = [`${FOLDER}/store_main.ts`, `${FOLDER}/store_worker.ts`];
+    const built = spawnSync(bun, ["build", "--compile", ...sources, "--outfile", program], {
+      encoding: "utf8",
+    });
+    assert.equal(built.status, 0, built.stderr);
+    mkdirSync(`${dir}/elsewhere`);
+    const { stdout, stderr, status } = spawnSync(program, [], {
+      cwd: `${dir}/elsewhere`,
+      env: { ...process.env, JOURNAL_DIR: `${dir}/journal` },
+      encoding: "utf8",
+    });
+    assert.equal(stderr, "");
+    assert.equal(status, 0);
+    assert.deepEqual(JSON.parse(stdout), {
+      lastClock: 99,
+      payload: { n: 99 },
+      eventCount: 101,
+      durableSequence: 101,
+    });
+    // It has closed its store, and let go of the lock.
+    Store.open(`${dir}/journal`).close();
   }));

@@ -2,7 +2,7 @@
  * Errors as bytes, so that what is thrown in one realm is caught in another one as an instance of the same
  * class, with its message, its fields and its causes.
  *
- * A class is known by its name, from the table below; a test holds it to what `mod.ts` exports. An error of
+ * A class is known by its name, from the modules below; a test holds them to what `mod.ts` exports. An error of
  * a class that is not in it arrives as the nearest thing: with a code as a plain {@linkcode StoreError},
  * otherwise as an `Error`. Constructors do not run again: fields are taken over as they were.
  *
@@ -11,23 +11,28 @@
 
 import { decode, encode } from "@msgpack/msgpack";
 import { IoFault } from "../../platform/fs.ts";
-import { CoordinateError } from "../../store/coordinate.ts";
-import { ImportEventError, ImportSourceClosedError } from "../../store/copies/import_events.ts";
-import { ImportProvenanceError } from "../../store/copies/import_provenance.ts";
+import * as checkpoint from "../checkpoint.ts";
+import * as checkpointId from "../checkpoint_id.ts";
+import * as neverSkip from "../never_skip.ts";
+import * as realmUnit from "../realm/realm_unit.ts";
+import * as supervisor from "../supervisor.ts";
+import * as witness from "../witness.ts";
+import * as coordinate from "../../store/coordinate.ts";
+import * as importEvents from "../../store/copies/import_events.ts";
+import * as importProvenance from "../../store/copies/import_provenance.ts";
 import * as storeErrors from "../../store/errors.ts";
-import {
-  AsyncValidationError,
-  DecodeError,
-  EventRegistryError,
-  UpcastChainError,
-  ValidationError,
-} from "../../store/event_definition.ts";
-import { EventKindError } from "../../store/event_kind.ts";
-import { ExtensionKeyError } from "../../store/extensions.ts";
-import { GateError } from "../../store/gates.ts";
-import { IdError } from "../../store/ids.ts";
-import { RegionError } from "../../store/region.ts";
-import { TagError } from "../../store/tags.ts";
+import * as eventDefinition from "../../store/event_definition.ts";
+import * as eventKind from "../../store/event_kind.ts";
+import * as extensions from "../../store/extensions.ts";
+import * as fence from "../../store/fence.ts";
+import * as gates from "../../store/gates.ts";
+import * as holders from "../../store/holders.ts";
+import * as ids from "../../store/ids.ts";
+import * as region from "../../store/region.ts";
+import * as tags from "../../store/tags.ts";
+import * as frontierView from "../../store/watermarks/frontier_view.ts";
+import * as sharedFrontier from "../../store/watermarks/shared_frontier.ts";
+import * as wait from "../../store/watermarks/wait.ts";
 import { HostError } from "./host_error.ts";
 
 /** What an error class has that matters here. */
@@ -36,33 +41,47 @@ interface ErrorClass {
   readonly prototype: Error;
 }
 
-/** Every class that keeps its identity. New ones of `errors.ts` are in it by themselves. */
+/** Where errors are defined. Whatever such a module exports that is an error keeps its identity. */
+const MODULES: readonly Readonly<Record<string, unknown>>[] = [
+  checkpoint,
+  checkpointId,
+  neverSkip,
+  realmUnit,
+  supervisor,
+  witness,
+  coordinate,
+  importEvents,
+  importProvenance,
+  storeErrors,
+  eventDefinition,
+  eventKind,
+  extensions,
+  fence,
+  gates,
+  holders,
+  ids,
+  region,
+  tags,
+  frontierView,
+  sharedFrontier,
+  wait,
+];
+
 const CLASSES: ReadonlyMap<string, ErrorClass> = new Map(
   [
-    ...Object.values(storeErrors).filter((value) => typeof value === "function"),
-    AsyncValidationError,
-    CoordinateError,
-    DecodeError,
-    EventKindError,
-    EventRegistryError,
-    ExtensionKeyError,
-    GateError,
+    ...MODULES.flatMap((module) => Object.values(module)).filter(isErrorClass),
     HostError,
-    IdError,
-    ImportEventError,
-    ImportProvenanceError,
-    ImportSourceClosedError,
     IoFault,
-    RegionError,
-    TagError,
-    UpcastChainError,
-    ValidationError,
     Error,
     TypeError,
     RangeError,
     SyntaxError,
-  ].map((type) => [type.name, type as ErrorClass]),
+  ].map((type) => [type.name, type]),
 );
+
+function isErrorClass(value: unknown): value is ErrorClass {
+  return typeof value === "function" && value.prototype instanceof Error;
+}
 
 /** A chain of causes, and what is inside of fields, is followed so deep. */
 const DEPTH_MAX = 8;

@@ -26,8 +26,8 @@ export interface CallTarget {
   shutdown(): void;
   beginFence(): number;
   endFence(token: number, isCommit: boolean): void;
-  /** Aborts when the client is gone. */
-  readonly endSignal: AbortSignal;
+  /** Aborts when nobody waits any more for what the call waits for. */
+  waitSignal(): AbortSignal;
 }
 
 // deno-lint-ignore no-explicit-any
@@ -87,7 +87,7 @@ const ANSWERS: Readonly<Record<string, Answer>> = {
   endFence: (target, token: number, isCommit: boolean) => target.endFence(token, isCommit === true),
   waitFor: (target, kind: WatermarkKind, sequence: number, options: WaitOptions) => {
     const { timeoutMs, lane } = options;
-    return target.store.waitFor(kind, sequence, { timeoutMs, lane, signal: target.endSignal });
+    return target.store.waitFor(kind, sequence, { timeoutMs, lane, signal: target.waitSignal() });
   },
   shutdown(target) {
     if (!target.mayShutdown) {

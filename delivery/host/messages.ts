@@ -19,10 +19,11 @@
  * @module
  */
 
-import { decode, encode } from "@msgpack/msgpack";
+import { Decoder, encode } from "@msgpack/msgpack";
 import type { CompiledCondition } from "../../store/append.ts";
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from "../../store/bytes.ts";
 import { HASH_SIZE } from "../../store/hash.ts";
+import { boundLengths } from "../../store/length_bound.ts";
 import { Receipt } from "../../store/receipt.ts";
 import type { Region, RegionFilters } from "../../store/region.ts";
 import { draftEnd, encodeDraft, MalformedMessage } from "./draft_codec.ts";
@@ -78,6 +79,8 @@ export type CallAnswer =
 export type ClientNotice =
   /** It goes. */
   | { readonly type: "bye" }
+  /** Nobody waits any more for what this call waits for. */
+  | { readonly type: "abandon"; readonly id: number }
   /** Is somebody there? */
   | { readonly type: "ping" }
   /** A further client will speak through this port. */
@@ -209,10 +212,12 @@ export class RequestReader {
   }
 }
 
+const moreDecoder = boundLengths(new Decoder());
+
 function decodeMore(bytes: Uint8Array): MoreOptions {
   let more: unknown;
   try {
-    more = decode(bytes);
+    more = moreDecoder.decode(bytes);
   } catch (cause) {
     throw new MalformedMessage("the options of a request are not MessagePack", { cause });
   }

@@ -71,7 +71,7 @@ import {
   unpackEvents,
   type WalkTarget,
 } from "./questions.ts";
-import { realmLifeline } from "./realm_lifeline.ts";
+import { shareLifeline } from "./realm_lifeline.ts";
 import { NO_OPTIONS, RequestWriter } from "./request_writer.ts";
 import type { WorkerNotice } from "./serve_store.ts";
 
@@ -124,6 +124,8 @@ const LINGER_MAX = 16;
 const KNOCK_MS = 25;
 /** How long a worker that has thrown may take to show that it goes on all the same. */
 const ERROR_GRACE_MS = 1000;
+/** How long the last messages of a port may take that is closed. */
+const CLOSE_GRACE_MS = 20;
 const NO_REGION: RegionLike = Region.all();
 const ID_MAX = 2 ** 32 - 1;
 
@@ -135,8 +137,8 @@ interface Pending {
   readonly resolve: (value: never) => void;
   readonly reject: (error: unknown) => void;
   readonly isBatch: boolean;
-  /** Bytes of the request. */
-  readonly size: number;
+  /** Bytes of the request; none for a wait, which takes no part in what may be on its way. */
+  readonly size: number | undefined;
 }
 
 /** A request that waits until there is room for it. */
@@ -196,6 +198,8 @@ export class StoreClient {
   #parked: Parked[] = [];
   #parkedStart = 0;
   #inFlightCount = 0;
+  /** Of those that are pending: the ones that wait for a watermark. */
+  #waitCount = 0;
   #inFlightBytes = 0;
   /** Why nothing more can be asked for. */
   #end: HostError | undefined;
@@ -326,12 +330,18 @@ export class StoreClient {
     options: ResolvedClientOptions,
     onClose: (reason: HostFailure) => void = () => {},
   ): Promise<StoreClient> {
-    const lifeline = await realmLifeline();
+    const share = shareLifeline();
+    const lifeline = await share.name;
     const wire = wireOfPort(port);
+    const onEnd = (reason: HostFailure) => {
+      share.release();
+      onClose(reason);
+    };
     return await new Promise((resolve, reject) => {
       let client: StoreClient | undefined;
       const refuse = (error: unknown) => {
         expire();
+        share.release();
         wire.close();
         reject(error);
       };
@@ -346,12 +356,16 @@ export class StoreClient {
         if (answer.type === "end") return refuse(decodeError(answer.error));
         if (answer.type !== "welcome") return;
         expire();
-        client = new StoreClient(wire, answer, options, onClose);
+        client = new StoreClient(wire, answer, options, onEnd);
         resolve(client);
       });
       port.addEventListener("close", () => {
-        if (client !== undefined) client.#fail(diedError("the realm of the store has ended"));
-        else refuse(diedError("the realm of the store has ended"));
+        // What was posted last may be overtaken by this.
+        options.scheduler.delay(CLOSE_GRACE_MS, () => {
+          const error = diedError("the realm of the store has ended");
+          if (client !== undefined) client.#fail(error);
+          else refuse(error);
+        });
       });
       wire.post({ type: "hello", version: PROTOCOL_VERSION, lifeline } satisfies HelloMessage);
     });
@@ -445,8 +459,9 @@ export class StoreClient {
       if (!(error instanceof LaneNotSharedError)) throw error;
       const { timeoutMs, lane } = options;
       const sequence = typeof target === "number" ? target : target.globalSequence;
-      const asked = this.#call({ name: "waitFor", args: [kind, sequence, { timeoutMs, lane }] });
-      await abortable(asked, signal);
+      const id = this.#nextId;
+      const asked = this.#wait({ name: "waitFor", args: [kind, sequence, { timeoutMs, lane }] });
+      await abortable(asked, signal, () => this.#notify({ type: "abandon", id }));
     }
   }
 
@@ -593,7 +608,7 @@ export class StoreClient {
   async close(): Promise<void> {
     if (this.#end !== undefined) return;
     // Waiting behind everything else, in order.
-    while (this.#pending.size > 0 && this.#end === undefined) {
+    while (this.#pending.size > this.#waitCount && this.#end === undefined) {
       this.#flush();
       await new Promise<void>((resolve) => this.#idle.push(resolve));
     }
@@ -647,6 +662,16 @@ export class StoreClient {
     if (this.#isFull(0)) this.#parked.push(parked);
     else this.#depart(parked);
     return this.#expect(id, 0, false);
+  }
+
+  /** As {@linkcode StoreClient.#call}, at once: what it waits for may be behind it, and needs the room. */
+  #wait({ name, args }: Call): Promise<unknown> {
+    this.#assertOpen(`ask for "${name}"`);
+    const id = this.#newId();
+    this.#flush();
+    this.#wire.post({ type: "call", id, name, args });
+    this.#waitCount++;
+    return this.#expect(id, undefined, false);
   }
 
   #append(
@@ -708,7 +733,7 @@ export class StoreClient {
     return this.#expect(id, size, isBatch);
   }
 
-  #expect(id: number, size: number, isBatch: boolean): Promise<never> {
+  #expect(id: number, size: number | undefined, isBatch: boolean): Promise<never> {
     if (this.#cancelWatch === undefined) this.#watch();
     return new Promise<never>((resolve, reject) => {
       this.#pending.set(id, { resolve, reject, isBatch, size });
@@ -758,6 +783,7 @@ export class StoreClient {
   }
 
   #notify(notice: ClientNotice, transfer?: readonly MessagePort[]): void {
+    if (this.#end !== undefined) return;
     this.#flush();
     this.#wire.post(notice, transfer);
   }
@@ -768,7 +794,9 @@ export class StoreClient {
     if (message instanceof ArrayBuffer) this.#receiveAnswers(message);
     else this.#receiveObject(message as CallAnswer | HostNotice);
     this.#unpark();
-    if (this.#pending.size === 0) { for (const resolve of this.#idle.splice(0)) resolve(); }
+    if (this.#pending.size === this.#waitCount) {
+      for (const resolve of this.#idle.splice(0)) resolve();
+    }
   }
 
   #receiveAnswers(message: ArrayBuffer): void {
@@ -801,8 +829,11 @@ export class StoreClient {
     const pending = this.#pending.get(id);
     if (pending === undefined) return undefined;
     this.#pending.delete(id);
-    this.#inFlightCount--;
-    this.#inFlightBytes -= pending.size;
+    if (pending.size === undefined) this.#waitCount--;
+    else {
+      this.#inFlightCount--;
+      this.#inFlightBytes -= pending.size;
+    }
     return pending;
   }
 
@@ -866,11 +897,14 @@ export class StoreClient {
     this.#wire.close();
     this.#onClose(error.reason);
     const parkedCount = this.#parked.length - this.#parkedStart;
-    let sentCount = this.#pending.size - parkedCount;
+    let sentCount = this.#pending.size - this.#waitCount - parkedCount;
     this.#parked = [];
     this.#parkedStart = 0;
     // In the order they were made: those that had not left yet were surely not done.
-    for (const { reject } of this.#pending.values()) reject(ending(error, sentCount-- > 0));
+    for (const { reject, size } of this.#pending.values()) {
+      reject(ending(error, size !== undefined && sentCount-- > 0));
+    }
+    this.#waitCount = 0;
     this.#pending.clear();
     for (const resolve of this.#idle.splice(0)) resolve();
   }
@@ -951,10 +985,17 @@ function silentError(timeoutMs: number): HostError {
 }
 
 /** Gives up on a promise when a signal aborts. */
-function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+function abortable<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+  onAbort: () => void,
+): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
+    const abort = () => {
+      onAbort();
+      reject(signal.reason);
+    };
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));

@@ -9,7 +9,7 @@
  *
  * - Its requests are done in the order it sent them, and its appends answered in that order: one that
  *   need not be durable is answered at once, unless an earlier one of the same client waits.
- * - It may have so much on its way and no more. One that sends more, or something that is no request, is
+ * - It may have so much on its way and no more, and wait for so many things beside that. One that sends more, or something that is no request, is
  *   told so and cut off. Nobody else notices, and what it had asked for before stands.
  * - When it is gone, what was started for it ends: see {@linkcode Session.atEnd}.
  *
@@ -26,7 +26,12 @@ import type { Scheduler } from "../../platform/scheduler.ts";
 import { type SharedWords, wakeWord } from "../../platform/shared_words.ts";
 import { AppendDraft } from "../../store/append.ts";
 import { assertKnownKeys, assertUint } from "../../store/assert.ts";
-import { BatchError, type StoreError } from "../../store/errors.ts";
+import {
+  BatchError,
+  StoreClosedError,
+  type StoreError,
+  WriterCrashedError,
+} from "../../store/errors.ts";
 import { type Fence, FenceNotActiveError } from "../../store/fence.ts";
 import { StoreInUseError } from "../../store/holders.ts";
 import type { Receipt } from "../../store/receipt.ts";
@@ -48,17 +53,19 @@ import {
   writeOneReceipt,
   writeReceipts,
 } from "./messages.ts";
-
-import { realmLifeline } from "./realm_lifeline.ts";
+import { shareLifeline } from "./realm_lifeline.ts";
 
 /** How a store serves its clients. */
 export interface ServeOptions {
   /**
    * Appends that may wait for one sync, 1 to 65,536; then it is not put off any longer. Fewer answer the
-   * first ones sooner, more share a sync among more. Default 256.
+   * first ones sooner, more share a sync among more. Default 1,024.
    */
   readonly commitCountMax?: number;
-  /** Requests that one client may have on their way, 1 to 65,536. Default 4,096. */
+  /**
+   * Requests that one client may have on their way, and waits for a watermark beside them, 1 to 65,536.
+   * Default 4,096.
+   */
   readonly clientRequestsMax?: number;
   /**
    * Bytes that one client may have on their way, 1,024 to 268,435,456. A single larger request is served
@@ -118,18 +125,26 @@ export class StoreHost {
   #turnIsPlanned = false;
   #closed = false;
   readonly #onClose: () => void;
+  #letGo: () => void;
 
   /**
-   * Serves a store.
+   * Serves a store, and keeps it open: `close()` of the store is refused until {@linkcode close} was called.
+   * When it is closed by `using` all the same, clients are told as {@linkcode close} tells them.
    *
    * @throws {RangeError} when an option is out of its range.
+   * @throws {StoreClosedError} when the store is closed.
    * @throws {TypeError} when there is no such option.
    */
   constructor(store: Store, options: ServeOptions = {}, onClose: () => void = () => {}) {
     this.store = store;
     this.#limits = limitsOf(options);
     this.#onClose = onClose;
+    this.#letGo = this.#hold();
     hostCount++;
+  }
+
+  #hold(): () => void {
+    return this.store.hold("a StoreHost", () => this.#lose());
   }
 
   /** How many clients are connected. */
@@ -166,17 +181,31 @@ export class StoreHost {
     try {
       for (const session of this.#sessions) session.cancelFences();
       this.commit();
+      this.#letGo();
       this.store.close();
     } catch (error) {
-      if (error instanceof StoreInUseError) throw error;
+      if (error instanceof StoreInUseError) {
+        this.#letGo = this.#hold();
+        throw error;
+      }
       failure = error;
     }
+    this.#end(failure);
+    if (failure !== undefined) throw failure;
+  }
+
+  /** The store was closed under it. */
+  #lose(): void {
+    this.commit();
+    this.#end(undefined);
+  }
+
+  #end(failure: unknown): void {
     this.#closed = true;
     hostCount--;
     const end = closedError("go on", failure);
     for (const session of [...this.#sessions]) session.end(end);
     this.#onClose();
-    if (failure !== undefined) throw failure;
   }
 
   /**
@@ -230,7 +259,9 @@ export class StoreHost {
     try {
       this.store.sync();
     } catch (error) {
-      failure = error;
+      // Closing syncs as well. What a close could not sync may have been written.
+      if (!(error instanceof StoreClosedError)) failure = error;
+      else if (!this.store.isAllDurable) failure = new WriterCrashedError("append", error);
     }
     for (const session of waiting) session.settle(failure);
   }
@@ -253,7 +284,12 @@ export class Session implements CallTarget {
   readonly #port: MessagePort;
   readonly #wire: Wire;
   readonly #ends = new Set<() => void>();
-  #endController: AbortController | undefined;
+  /** The calls that wait for something, and the one that is being answered. */
+  readonly #waits = new Map<
+    number,
+    { readonly controller: AbortController; readonly callOff: () => void }
+  >();
+  #callId = 0;
   readonly #fences = new Map<number, { readonly fence: Fence; readonly callOff: () => void }>();
   #state: "new" | "open" | "ended" = "new";
   #bell: SharedWords | undefined;
@@ -282,13 +318,16 @@ export class Session implements CallTarget {
     return this.#host.store;
   }
 
-  /** Aborts when the client is gone: nobody waits any more for what it waits for. */
-  get endSignal(): AbortSignal {
-    if (this.#endController === undefined) {
-      const controller = this.#endController = new AbortController();
-      this.atEnd(() => controller.abort());
+  /** Aborts when the client abandons the call that is being answered, or is gone. */
+  waitSignal(): AbortSignal {
+    const { clientRequestsMax } = this.#limits;
+    if (this.#waits.size >= clientRequestsMax) {
+      throw new RangeError(`Cannot wait for more than ${clientRequestsMax} things at a time`);
     }
-    return this.#endController.signal;
+    const controller = new AbortController();
+    const callOff = this.atEnd(() => controller.abort());
+    this.#waits.set(this.#callId, { controller, callOff });
+    return controller.signal;
   }
 
   /** How many appends wait for a sync. */
@@ -371,8 +410,13 @@ export class Session implements CallTarget {
   end(reason: StoreError | undefined): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
-    if (reason !== undefined) this.#post({ type: "end", error: encodeError(reason) });
-    this.#wire.close();
+    if (reason === undefined) this.#wire.close();
+    else {
+      this.#post({ type: "end", error: encodeError(reason) });
+      // A port that is closed at once may take back what was posted last.
+      const { scheduler } = this.#limits;
+      void scheduler.turn().then(() => scheduler.turn()).then(() => this.#wire.close());
+    }
     for (const action of this.#ends) quietly(action);
     this.#ends.clear();
     this.#onEnd();
@@ -403,7 +447,9 @@ export class Session implements CallTarget {
       this.atEnd(watchLifeline(hello.lifeline, () => this.end(undefined)));
     }
     this.#state = "open";
-    void realmLifeline().then((lifeline) => this.#greet(lifeline));
+    const lifeline = shareLifeline();
+    this.atEnd(lifeline.release);
+    void lifeline.name.then((name) => this.#greet(name));
   }
 
   #greet(lifeline: string): void {
@@ -466,6 +512,8 @@ export class Session implements CallTarget {
     switch (type) {
       case "call":
         return this.#receiveCall(message as CallMessage);
+      case "abandon":
+        return this.#waits.get((message as { id: number }).id)?.controller.abort();
       case "ping":
         return this.#post({ type: "pong" });
       case "open": {
@@ -484,13 +532,17 @@ export class Session implements CallTarget {
     if (!Number.isInteger(id) || typeof name !== "string" || !Array.isArray(args)) {
       throw new MalformedMessage("it sent a call that is none");
     }
+    if (this.#waits.has(id)) throw new MalformedMessage("two of its calls have the same id");
     this.#charge(0);
     let value: unknown;
+    this.#callId = id;
     try {
       value = answerCall(this, name, args);
     } catch (error) {
-      this.#answer({ type: "failed", id, error: encodeError(error) });
-      return;
+      return this.#answer({ type: "failed", id, error: encodeError(error) });
+    } finally {
+      // What it waits for may be what the same client sends next, so waits leave room for that.
+      this.#discharge(0);
     }
     if (!(value instanceof Promise)) return this.#answer({ type: "done", id, value });
     value.then(
@@ -500,7 +552,9 @@ export class Session implements CallTarget {
   }
 
   #answer(answer: CallAnswer): void {
-    this.#discharge(0);
+    this.#waits.get(answer.id)?.callOff();
+    this.#waits.delete(answer.id);
+    if (this.#state === "ended") return;
     this.#post(answer);
   }
 
@@ -617,7 +671,7 @@ function limitsOf(options: ServeOptions): Required<ServeOptions> {
     throw new RangeError(`Cannot use ${name} ${value}: give a whole number of ${min} to ${max}`);
   };
   return {
-    commitCountMax: limit("commitCountMax", 256, 1, 65_536),
+    commitCountMax: limit("commitCountMax", 1024, 1, 65_536),
     clientRequestsMax: limit("clientRequestsMax", 4096, 1, 65_536),
     clientBytesMax: limit("clientBytesMax", 16 << 20, 1024, 1 << 28),
     clientsMax: limit("clientsMax", 4096, 1, 65_536),

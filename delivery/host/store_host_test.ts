@@ -1,29 +1,28 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
+import { startCursorWorker } from "../cursor_worker.ts";
+import { HostError } from "./host_error.ts";
+import { StoreClient } from "./store_client.ts";
+import { StoreHost } from "./store_host.ts";
+import { MemoryFs } from "../../platform/memory.ts";
 import {
   BatchError,
   ClockConflictError,
   ConditionConflictError,
-  defineEvent,
-  EventKind,
-  HostError,
-  MemoryFs,
-  OperationKey,
-  type Receipt,
-  Region,
   ReservedKindError,
   SerializationError,
-  SigningKey,
-  Store,
-  StoreClient,
-  StoreHost,
-  TagError,
   TooLargeError,
-  ValidationError,
-  verifyReceipt,
   WriterCrashedError,
-} from "../../mod.ts";
+} from "../../store/errors.ts";
+import { defineEvent, ValidationError } from "../../store/event_definition.ts";
+import { EventKind } from "../../store/event_kind.ts";
+import { StoreInUseError } from "../../store/holders.ts";
+import { OperationKey } from "../../store/ids.ts";
+import { type Receipt, SigningKey, verifyReceipt } from "../../store/receipt.ts";
+import { Region } from "../../store/region.ts";
+import { Store } from "../../store/store.ts";
+import { TagError } from "../../store/tags.ts";
 import { runtime } from "../../platform/runtime.ts";
 import { seededRandom } from "../../tests/support_api/journal.ts";
 import { decodeError } from "./error_codec.ts";
@@ -459,6 +458,33 @@ test("a message that is none ends its client and nobody else", async () => {
   assert.equal(rig.host.clientCount, 1);
 });
 
+// A hundred bytes in which twenty arrays claim 33 million elements each, one inside the other, ended the
+// whole program of a host. They end their client now.
+test("a request whose options claim more than there is ends its client and nobody else", async () => {
+  using rig = new Rig();
+  await using other = await rig.connect();
+  const options = Array.from({ length: 20 }, () => [0xdd, 0x01, 0xff, 0xff, 0xff]).flat();
+  const request = Uint8Array.of(
+    ...[0, 0, 0, 16 + options.length], // its size
+    ...[0, 0, 0, 1], // its id
+    ...[4, 0, 0, 1], // there is more to say; one draft
+    ...[0, 0, 0, options.length],
+    ...options,
+  );
+  const { port, until } = rig.speak();
+  port.postMessage(HELLO);
+  await until(1);
+  port.postMessage(request.buffer);
+  const end = (await until(2))[1] as { type: string; error: Uint8Array };
+  assert.equal(end.type, "end");
+  const error = decodeError(end.error) as HostError;
+  assert.equal(error.detail, "the options of a request are not MessagePack");
+  const { cause } = error.cause as Error;
+  assert.equal((cause as Error).message, "the lengths in it are greater than the payload");
+  await other.append(USER, KIND, "fine");
+  assert.equal(rig.host.clientCount, 1);
+});
+
 test("a request with any byte changed is an error, an end, or an append; the host lives on", async () => {
   const seed = Number(Date.now() % 1e6);
   const random = seededRandom(seed);
@@ -610,6 +636,220 @@ test("connect() gives up on a port that nobody answers, and on what is no port",
   using store = Store.open("journal", { fs: new MemoryFs() });
   assert.throws(() => new StoreHost(store, { commitCountMax: 0 }), RangeError);
   assert.throws(() => new StoreHost(store, { commitMax: 0 } as never), TypeError);
+});
+
+test("a fence of a client is seen at once, or never", async () => {
+  using rig = new Rig();
+  await using client = await rig.connect();
+  await using other = await rig.connect();
+  const fence = await client.beginFence();
+  const staged = await fence.append(USER, KIND, 1, { idempotencyKey: "k", expectedClock: "none" });
+  const batch = await fence.appendBatch([
+    { ...USER, kind: KIND, payload: 2 },
+    { ...USER, kind: KIND, payload: 3 },
+  ]);
+  assert.deepEqual([staged.clock, batch[1].clock], [0, 2]);
+  assert.deepEqual(await other.query({ entity: USER.entity }), []);
+  await assert.rejects(other.append(USER, KIND, 4), { code: "FENCE_ACTIVE" });
+  await assert.rejects(client.append(USER, KIND, 4), { code: "FENCE_ACTIVE" });
+  await assert.rejects(other.beginFence(), { code: "FENCE_ACTIVE" });
+  await assert.rejects(fence.append(USER, KIND, 4, { expectedClock: 0 }), {
+    code: "CLOCK_CONFLICT",
+  });
+  const receipts = await fence.commit();
+  assert.deepEqual(receipts.map((receipt) => receipt.clock), [0, 1, 2]);
+  for (const receipt of receipts) assert.ok((await other.verifyReceipt(receipt)).valid);
+  assert.deepEqual(rig.payloads(), [1, 2, 3]);
+  assert.ok(rig.store.durableSequence > receipts[2].globalSequence);
+  await assert.rejects(fence.append(USER, KIND, 4), { code: "FENCE_NOT_ACTIVE" });
+  await assert.rejects(fence.commit(), { code: "FENCE_NOT_ACTIVE" });
+
+  {
+    await using cancelled = await client.beginFence();
+    void cancelled.append(USER, KIND, "never");
+  }
+  const [late] = await Promise.all([client.beginFence()]);
+  const open = [late.append(USER, KIND, 5), late.append(USER, KIND, 6, DURABLE)];
+  // Nobody waited for what was staged: it is part of it all the same.
+  assert.equal((await late.commit()).length, 2);
+  await Promise.all(open);
+  assert.deepEqual(rig.payloads(), [1, 2, 3, 5, 6]);
+});
+
+test("a fence belongs to its client", async () => {
+  using rig = new Rig();
+  await using client = await rig.connect();
+  const fence = await client.beginFence();
+  const { port, until } = rig.speak();
+  port.postMessage(HELLO);
+  await until(1);
+  port.postMessage({ type: "call", id: 1, name: "endFence", args: [fence.token, true] });
+  const answer = (await until(2))[1] as { type: string; error: Uint8Array };
+  assert.equal((decodeError(answer.error) as { code: string }).code, "FENCE_NOT_ACTIVE");
+  await fence.append(USER, KIND, 1);
+  await fence.commit();
+  port.postMessage({ type: "bye" });
+});
+
+test("a fence whose client goes is cancelled, whichever way it goes", async () => {
+  using rig = new Rig();
+  await using other = await rig.connect();
+  for (const way of ["close", "disconnect"] as const) {
+    const client = await rig.connect();
+    const fence = await client.beginFence();
+    await fence.append(USER, KIND, "never");
+    await client[way]();
+    await turns(3);
+    await other.append(USER, KIND, way);
+    await assert.rejects(fence.commit(), { code: "HOST", reason: "disconnected" });
+  }
+  assert.deepEqual(rig.payloads(), ["close", "disconnect"]);
+  const last = await rig.connect();
+  await (await last.beginFence()).append(USER, KIND, "never");
+  await other.shutdown();
+  using again = Store.open("journal", { fs: rig.fs });
+  assert.deepEqual(again.query({ entity: USER.entity }).map((e) => e.payload), [
+    "close",
+    "disconnect",
+  ]);
+  // Its end stands in the log: the next open had nothing to cancel.
+  assert.deepEqual(again.openReport.oddities, []);
+});
+
+test("a client reads watermarks without a message, and waits for them", async () => {
+  using rig = new Rig();
+  await using client = await rig.connect();
+  const receipt = await client.append(USER, KIND, 1);
+  assert.equal(client.frontier().durable.globalSequence, 0);
+  assert.equal(client.frontier().visible.globalSequence, receipt.globalSequence);
+  await client.waitForVisible(receipt.globalSequence, { timeoutMs: 0 });
+  await assert.rejects(client.waitForDurable(receipt.globalSequence, { timeoutMs: 5 }), {
+    code: "WAIT_TIMEOUT",
+    watermark: "durable",
+    target: 1,
+  });
+  const waiting = client.waitForDurable(receipt.globalSequence, { timeoutMs: 10_000 });
+  await client.sync();
+  await waiting;
+  await assert.rejects(client.waitFor("typo" as never, 1, { timeoutMs: 1 }), TypeError);
+  await assert.rejects(
+    client.waitFor("durable", 99, { timeoutMs: 10_000, signal: AbortSignal.abort("enough") }),
+    (reason) => reason === "enough",
+  );
+  const never = client.waitForApplied(99, { timeoutMs: 10_000 });
+  const failed = failureOf(never);
+  client.disconnect();
+  assert.equal((await failed as HostError).reason, "disconnected");
+});
+
+test("a client waits for lanes, also for those that are not in shared memory", async () => {
+  using rig = new Rig();
+  await using client = await rig.connect();
+  for (let lane = 0; lane < 200; lane++) await client.append(USER, KIND, lane, { lane });
+  for (const lane of [0, 5, 199]) {
+    const { globalSequence } = (await client.latest(USER.entity, lane))!;
+    await client.waitForVisible(globalSequence, { timeoutMs: 1000, lane });
+    await assert.rejects(client.waitForDurable(globalSequence, { timeoutMs: 5, lane }), {
+      code: "WAIT_TIMEOUT",
+      lane,
+    });
+    const signal = AbortSignal.timeout(20);
+    await assert.rejects(
+      client.waitForDurable(globalSequence, { timeoutMs: 10_000, lane, signal }),
+      { name: "TimeoutError" },
+    );
+  }
+});
+
+// Such waits took the room of requests: a client with as many as it could have on its way could not send
+// the very append they waited for, nor close. They stand beside the requests now, and are bounded too.
+test("a client that waits for lanes at its host can still append, and close", async () => {
+  using rig = new Rig({ serve: { clientRequestsMax: 3 } });
+  const client = await rig.connect();
+  for (let lane = 0; lane < 70; lane++) await client.append(USER, KIND, lane, { lane });
+  const lane = 69;
+  const target = rig.store.stats().nextSequence;
+  const waits = [1, 2, 3].map(() => client.waitForVisible(target, { timeoutMs: 60_000, lane }));
+  await assert.rejects(client.waitForVisible(target, { timeoutMs: 60_000, lane }), {
+    name: "RangeError",
+    message: "Cannot wait for more than 3 things at a time",
+  });
+  assert.equal((await client.append(USER, KIND, "last", { lane })).globalSequence, target);
+  await Promise.all(waits);
+
+  // One that is abandoned makes room for another one.
+  for (let i = 0; i < 5; i++) {
+    const signal = AbortSignal.timeout(5);
+    const waiting = client.waitForVisible(target + 1, { timeoutMs: 60_000, lane, signal });
+    await assert.rejects(waiting, { name: "TimeoutError" });
+  }
+  const never = failureOf(client.waitForVisible(target + 1, { timeoutMs: 60_000, lane }));
+  await client.append(USER, KIND, "more");
+  await client.close();
+  const { reason, outcomeUnknown } = await never as HostError;
+  assert.deepEqual([reason, outcomeUnknown], ["disconnected", false]);
+});
+
+test("a gate answers when its watermark covers the append, and does nothing to the append", async () => {
+  using rig = new Rig();
+  await using client = await rig.connect();
+  const gate = { watermark: "durable", timeoutMs: 5 } as const;
+  await assert.rejects(client.append(USER, KIND, 1, { gate }), { code: "WAIT_TIMEOUT" });
+  const items = [{ ...USER, kind: KIND, payload: 2 }, { ...USER, kind: KIND, payload: 3 }];
+  await assert.rejects(client.appendBatch(items, { gate }), { code: "WAIT_TIMEOUT", target: 3 });
+  assert.deepEqual(rig.payloads(), [1, 2, 3]);
+  const long = { gate: { watermark: "durable", timeoutMs: 10_000 } } as const;
+  const gated = client.append(USER, KIND, 4, long);
+  const batch = client.appendBatch(items, long);
+  await client.append(USER, KIND, 5, DURABLE);
+  assert.equal((await gated).clock, 3);
+  assert.equal((await batch).length, 2);
+  await client.append(USER, KIND, 6, { gate: { watermark: "visible", timeoutMs: 0 } });
+  await assert.rejects(
+    client.append(USER, KIND, 7, { gate: { watermark: "odd" as never, timeoutMs: 0 } }),
+    TypeError,
+  );
+});
+
+// Its owner could close a store under its host: clients that waited for a sync were told of a failure,
+// though the close had synced, and nobody told the others anything. It is refused now, and `using` tells all.
+test("a store is not closed while a host serves it, and `using` ends what the clients began", async () => {
+  for (const fault of [false, true]) {
+    const rig = new Rig();
+    const client = await rig.connect();
+    await client.append(USER, KIND, "first");
+    assert.throws(() => rig.store.close(), StoreInUseError);
+    const { appendDraft } = rig.store;
+    rig.store.appendDraft = function (...args) {
+      const receipt = appendDraft.apply(this, args);
+      // Before the turn that the sync waits for.
+      queueMicrotask(() => {
+        if (fault) rig.fs.failNext({ op: "sync", code: "EIO" });
+        try {
+          this[Symbol.dispose]();
+        } catch (error) {
+          assert.ok(fault && error instanceof WriterCrashedError);
+        }
+      });
+      return receipt;
+    };
+    const waiting = client.append(USER, KIND, "last", DURABLE);
+    if (fault) await assert.rejects(waiting, WriterCrashedError);
+    else assert.equal((await waiting).globalSequence, 2);
+    await assert.rejects(client.append(USER, KIND, "late"), { code: "HOST", reason: "closed" });
+    assert.equal(rig.host.clientCount, 0);
+    assert.throws(() => rig.host.openPort(), { reason: "closed" });
+    rig.host.close();
+  }
+});
+
+test("a store that somebody follows in its own realm is not closed by a client", async () => {
+  using rig = new Rig();
+  await using client = await rig.connect();
+  const worker = startCursorWorker(rig.store, {}, {}, () => "continue");
+  await assert.rejects(client.shutdown(), { code: "STORE_IN_USE" });
+  await client.append(USER, KIND, 1);
+  await worker.stopAndJoin();
 });
 
 test("J-02 a store driven through a client gives the same events twice", async () => {

@@ -13,7 +13,7 @@ import type { StoreOptions } from "../../store/store_options.ts";
 import type { StoredEvent } from "../../store/stored_event.ts";
 import { OTHER, PAID, PLACED } from "../../tests/support_api/journal.ts";
 import { type CursorWorkerContext, HandlerCrash, UnitDeath } from "../handler_unit.ts";
-import { type RealmOptions, RealmUnit } from "./realm_unit.ts";
+import { BatchTooLargeError, type RealmOptions, RealmUnit } from "./realm_unit.ts";
 import { tagged } from "./protocol.ts";
 import type { Note, Plan } from "./testdata/handler.ts";
 
@@ -46,7 +46,9 @@ class Fixture implements AsyncDisposable {
 
   unit(plan: Partial<Plan> = {}, options: Partial<RealmOptions> = {}): RealmUnit {
     const init: Plan = { notes: this.notesPath, ...plan };
-    const unit = new RealmUnit({ worker: startWorker(), init, ...options });
+    // A test run of Deno checks the types of a worker's modules when it starts, which takes its time.
+    const worker = startWorker();
+    const unit = new RealmUnit({ worker, init, startTimeoutMs: 60_000, ...options });
     this.#units.push(unit);
     return unit;
   }
@@ -316,7 +318,7 @@ test(
   "a handler that does not come back in time costs the realm its life, whether it waits or computes",
   withFixture(async (fixture) => {
     fixture.append(30);
-    for (const fault of ["hang", "spin"] as const) {
+    for (const fault of ["hang", "spinUntilStop"] as const) {
       const notes = `${fixture.notesPath}-${fault}`;
       const unit = await fixture.started(
         { notes, at: 15, fault, once: `${fixture.dir}/${fault}` },
@@ -616,5 +618,69 @@ test(
     assert.equal(await unit.handle(fixture.store.query({ kind: PLACED })), "continue");
     assert.deepEqual(heard, ["ping", 3]);
     assert.notEqual(tagged({ type: "end" }).batpak, undefined);
+  }),
+);
+
+test(
+  "the worker of a reader finds its events again after the writer has compacted and pruned",
+  withFixture(async (fixture) => {
+    const { store, stop: { signal } } = fixture;
+    fixture.append(500);
+    using reader = Store.openReadOnly(store.dir);
+    const { worker, hold, release } = heldWorker();
+    const unit = fixture.unit({}, { worker });
+    await unit.start({ store: reader, witness: undefined, takeGaps: () => [], signal });
+    const batch = reader.query({ kind: PLACED }).slice(200, 300);
+    hold();
+    const handling = unit.handle(batch);
+    assert.equal(store.compact({ minSegments: 2, seal: true }).outcome, "performed");
+    release();
+    assert.equal(await handling, "continue");
+    assert.deepEqual(fixture.handled, range(201, 301));
+
+    // With none of the files open in the realm.
+    const other = heldWorker();
+    const late = fixture.unit({}, { worker: other.worker });
+    await late.start({ store: reader, witness: undefined, takeGaps: () => [], signal });
+    other.hold();
+    const rejected = assert.rejects(
+      late.handle(reader.query({ kind: PLACED }).slice(0, 20)),
+      (error) => error instanceof HandlerCrash && /has been pruned/.test(error.message),
+    );
+    assert.equal(store.prune({ below: 501, seal: true }).outcome, "performed");
+    other.release();
+    await rejected;
+    assert.deepEqual(fixture.handled, range(201, 301));
+  }),
+);
+
+test(
+  "a batch that is larger than a realm should hold is refused, and one event of any size is not",
+  withFixture(async (fixture) => {
+    const size = 300 * 1024 * 1024;
+    const host = {
+      isClosed: () => false,
+      scheduler: runtime.scheduler,
+      source: {
+        firstSequence: 0,
+        index: { firstRow: 0, offsetOf: (row: number) => row * size },
+        log: {
+          segments: [{ id: 1, path: `${fixture.dir}/none`, headerCrc: 1, framesStart: 1 }],
+          segmentIndexOf: () => 0,
+          frameEndOf: (row: number) => (row + 1) * size,
+        },
+      },
+    };
+    const unit = fixture.unit();
+    const store = { cursorHost: () => host } as unknown as Store;
+    await unit.start({ ...fixture.context(), store });
+    const events = [0, 1].map((globalSequence) => ({ globalSequence }) as StoredEvent);
+    await assert.rejects(unit.handle(events), (error) => {
+      assert.ok(error instanceof BatchTooLargeError);
+      assert.equal(error.size, 2 * size);
+      return true;
+    });
+    // Its size is nobody's concern; that it is no event's is.
+    await assert.rejects(unit.handle(events.slice(1)), CorruptionError);
   }),
 );

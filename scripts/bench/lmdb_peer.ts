@@ -14,6 +14,7 @@ import {
   type EventRow,
   type Peer,
   PeerFiles,
+  type PeerFollowing,
   type PeerSearch,
   type PeerTable,
 } from "./peer.ts";
@@ -28,6 +29,7 @@ interface Lmdb {
 
 interface LmdbRoot {
   openDB<V>(options: Record<string, unknown>): LmdbDatabase<V>;
+  transaction(work: () => void): Promise<void>;
   transactionSync(work: () => void): void;
   close(): Promise<void>;
 }
@@ -35,7 +37,9 @@ interface LmdbRoot {
 interface LmdbDatabase<V> {
   putSync(key: LmdbKey, value: V, options?: { noOverwrite: boolean }): boolean;
   get(key: LmdbKey): V | undefined;
-  getRange(options: { start?: LmdbKey; reverse?: boolean; limit?: number }): Iterable<{ value: V }>;
+  getRange(
+    options: { start?: LmdbKey; reverse?: boolean; limit?: number },
+  ): Iterable<{ key: LmdbKey; value: V }>;
 }
 
 type LmdbKey = string | number | (string | number)[];
@@ -141,6 +145,25 @@ class LmdbTable implements PeerTable {
     let sum = 0;
     for (const { value } of this.#events.getRange({ start: 1 })) sum += value.clock;
     return sum;
+  }
+
+  /** Whoever calls meanwhile is in the same transaction, and has one sync with the others. */
+  insertShared(row: EventRow): Promise<void> {
+    return this.#root.transaction(() => this.#put(row));
+  }
+
+  followTotals({ batchSize, saves }: PeerFollowing): number {
+    const checkpoints = this.#root.openDB<number>({ name: "checkpoints", encoding: "msgpack" });
+    let sum = 0;
+    for (let last = 0;;) {
+      const start = last;
+      for (const { key, value } of this.#events.getRange({ start: start + 1, limit: batchSize })) {
+        sum += value.order.totalCents;
+        last = key as number;
+      }
+      if (last === start) return sum;
+      if (saves) checkpoints.putSync("bench", last);
+    }
   }
 
   check(): void {

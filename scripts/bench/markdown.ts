@@ -15,6 +15,7 @@ import {
   RAW_NAME,
 } from "./results.ts";
 import {
+  isDelivery,
   shortFigure,
   titleOfPeer,
   titleOfRun,
@@ -79,11 +80,39 @@ function introduction(runs: readonly BenchRun[]): string {
 }
 
 function runParts(run: BenchRun): string[] {
-  return [`**${titleOfRun(run)}**`, resultTable(run), ...notes(run)];
+  const delivery = run.rows.filter(({ workload }) => isDelivery(workload));
+  return [
+    `**${titleOfRun(run)}**`,
+    resultTable(run),
+    ...delivery.length === 0 ? [] : [deliveryTable(delivery)],
+    ...notes(run),
+  ];
+}
+
+/** Those who follow and those who wait: how long they wait is said, and seldom how cost grows. */
+function deliveryTable(rows: readonly BenchRow[]): string {
+  const peers = peerNames(rows);
+  const us = (value: number | undefined) =>
+    value === undefined ? "" : shortFigure("us", value).replace(" µs", "");
+  const lines = [
+    ["Delivery", "batpak", "±", "p50 µs", "p99 µs", ...peers.map(titleOfPeer), "exponent"],
+    ...rows.map((row) => [
+      titleOfWorkload(row.workload),
+      shortFigure(row.unit, row.batpak!.median),
+      formatSpread(row.batpak!),
+      us(row.p50us),
+      us(row.p99us),
+      ...peers.map((name) => peerCell(row, name)),
+      formatExponent(row.exponent),
+    ]),
+  ];
+  return table(lines, new Set([0]));
 }
 
 /** One line for each workload, one column for each peer. */
-function resultTable({ rows, events }: BenchRun): string {
+function resultTable(run: BenchRun): string {
+  const { events } = run;
+  const rows = run.rows.filter(({ workload }) => !isDelivery(workload));
   const peers = peerNames(rows);
   const largest = formatWhole(events * SCALE_MAX);
   const lines = [
@@ -129,12 +158,17 @@ function peerNames(rows: readonly BenchRow[]): string[] {
 /** What has no place in the table. */
 function notes({ rows, missing }: BenchRun): string[] {
   const lines: string[] = [];
-  for (const { peers } of rows) {
+  for (const { workload, peers } of rows) {
     const raw = peers.find(({ name }) => name === RAW_NAME);
     if (raw === undefined) continue;
+    const figure = shortFigure("events/s", raw.figure.median);
+    const share = formatRatio(raw.ratio).replace(" ×", "");
     lines.push(
-      `- A bare loop of write and fdatasync does ${shortFigure("events/s", raw.figure.median)}: ` +
-        `a durable append does ${formatRatio(raw.ratio).replace(" ×", "")} of that.`,
+      isDelivery(workload)
+        ? `- A bare loop with as many events for each fdatasync does ${figure}: ` +
+          `"${titleOfWorkload(workload)}" do ${share} of that.`
+        : `- A bare loop of write and fdatasync does ${figure}: ` +
+          `a durable append does ${share} of that.`,
     );
   }
   const appended = rows.find(({ workload }) => workload === "append");
@@ -168,8 +202,10 @@ function peerTable(runs: readonly BenchRun[]): string {
 }
 
 function remarks(runs: readonly BenchRun[]): string[] {
+  const rows = runs.flatMap(({ rows }) => rows);
   const checkless = new Set(
-    runs.flatMap(({ rows }) => rows.flatMap(({ absent }) => absent.map(({ name }) => name))),
+    rows.filter(({ workload }) => !isDelivery(workload))
+      .flatMap(({ absent }) => absent.map(({ name }) => name)),
   );
   const cannot = checkless.size === 0
     ? ""
@@ -180,8 +216,16 @@ function remarks(runs: readonly BenchRun[]): string[] {
         "keeps hashes, chains or receipts. In `open`, the journal gets its index into memory, which " +
         `the others leave on disk.${cannot}`,
     ),
+    ...rows.some(({ workload }) => isDelivery(workload)) ? [wrap(DELIVERY_REMARK)] : [],
   ];
 }
+
+const DELIVERY_REMARK =
+  "Durable clients are in another realm than the store and wait for each append; peers are called where " +
+  "they write, LMDB with asynchronous transactions, and SQLite with one transaction for all that ask " +
+  "within a turn. A cursor's handler decodes every payload. A checkpoint is durable, and in a " +
+  "peer a row that is. Peers follow by asking for what comes after the last event. A process that " +
+  "follows looks every 10 ms; handlers of the writer are woken.";
 
 /** A table whose columns line up in the source as well. */
 function table(lines: readonly (readonly string[])[], textColumns: ReadonlySet<number>): string {

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatSection, updateReadme } from "./markdown.ts";
+import type { BenchRun } from "./results.ts";
 import { BUN_RUN, DENO_RUN } from "./testdata/sample_runs.ts";
 
 function tableBelow(section: string, heading: string): string {
   const rest = section.slice(section.indexOf(heading) + heading.length).trimStart();
   return rest.slice(0, rest.indexOf("\n\n"));
+}
+
+/** The whole line that begins so. */
+function lineThatBegins(section: string, start: string): string {
+  return section.split("\n").find((line) => line.startsWith(start))!;
 }
 
 /** Leaves out what only makes columns line up. */
@@ -36,6 +42,60 @@ test("formatSection() has a table for each runtime, each peer with its ratio and
       "| one event, written | 250,000/s | 1.0 % | 5.0 × (50,000/s) | | |",
     ].map(squeeze).join("\n"),
   );
+});
+
+test("formatSection() shows delivery in a table of its own, with the times of single calls", () => {
+  const figure = (median: number) => ({ median, spread: 0.01, samples: [median, median] });
+  const rest = { peers: [], absent: [], growth: [] };
+  const rows: BenchRun["rows"] = [
+    ...BUN_RUN.rows,
+    {
+      ...rest,
+      workload: "group-commit-16",
+      unit: "events/s",
+      events: 1000,
+      batpak: figure(20_000),
+      p50us: 700,
+      p99us: 1500,
+      peers: [
+        { name: "raw-fdatasync", figure: figure(50_000), ratio: 0.4 },
+        { name: "node:sqlite", figure: figure(10_000), ratio: 2 },
+      ],
+    },
+    {
+      ...rest,
+      workload: "cursor-realm-256-saved",
+      unit: "events/s",
+      events: 1000,
+      batpak: figure(160_000),
+      exponent: 1.02,
+    },
+    {
+      ...rest,
+      workload: "wake",
+      unit: "us",
+      events: 100,
+      batpak: figure(40),
+      p50us: 40,
+      p99us: 95,
+    },
+  ];
+  const section = formatSection([{ ...BUN_RUN, rows }]);
+  assert.equal(
+    squeeze(tableBelow(section, lineThatBegins(section, "| Delivery"))),
+    [
+      "| ------------------------------ | --------: | ----: | -----: | -----: | --------------: | -------: |",
+      "| 16 durable clients | 20,000/s | 1.0 % | 700 | 1,500 | 2.0 × (10,000/s) | |",
+      "| own realm, 256, checkpoint each | 160,000/s | 1.0 % | | | | 1.02 |",
+      "| append to handler, this realm | 40 µs | 1.0 % | 40 | 95 | | |",
+    ].map(squeeze).join("\n"),
+  );
+  const words = section.replaceAll("\n", " ");
+  assert.ok(
+    words.includes('for each fdatasync does 50,000/s: "16 durable clients" do 0.40 of that.'),
+  );
+  assert.ok(words.includes("handlers of the writer are woken"));
+  assert.ok(!formatSection([BUN_RUN]).includes("Delivery"));
 });
 
 test("formatSection() says what the tables leave out: the bare loop, the log, who was missing and why", () => {

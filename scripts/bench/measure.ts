@@ -14,7 +14,7 @@ export interface Contestant {
   /** Who it is, in tables and JSON. */
   readonly name: string;
   /** Prepares the next slice, off the clock. */
-  ready?(): void;
+  ready?(): void | Promise<void>;
   /** Does the next slice of work, and returns how many events that was. */
   slice(): number | Promise<number>;
   /** Tidies up after a slice, off the clock. */
@@ -49,7 +49,7 @@ export async function race(
       const place = round % 2 === 0 ? turn : contestants.length - 1 - turn;
       const contestant = contestants[place];
       await pause();
-      contestant.ready?.();
+      await contestant.ready?.();
       const startMs = performance.now();
       const slice = contestant.slice();
       const events = typeof slice === "number" ? slice : await slice;
@@ -142,6 +142,11 @@ export function sampleLatencies(call: () => void, count: number): Latencies {
     call();
     timesUs[i] = (performance.now() - startMs) * 1000;
   }
+  return latenciesOf(timesUs);
+}
+
+/** What so many times, in microseconds, come to. Sorts them. */
+export function latenciesOf(timesUs: Float64Array): Latencies {
   timesUs.sort();
   return {
     p50us: fourDigits(quantile(timesUs, 0.5)),

@@ -71,8 +71,26 @@ export interface PeerTable extends EventReader {
   insert(row: EventRow): Answer<void>;
   /** Adds events in one transaction. */
   insertBatch(rows: readonly EventRow[]): Answer<void>;
+  /**
+   * Adds an event in a durable transaction that it shares with those that others add meanwhile. Where
+   * there is no such thing, whoever wants that has to gather batches.
+   */
+  insertShared?(row: EventRow): Promise<void>;
+  /**
+   * The sum of all totals, by someone who asks again and again for what comes after the last event they
+   * have seen. Absent where that is not compared.
+   */
+  followTotals?(following: PeerFollowing): number;
   /** Makes the files durable from outside, without the peer doing any of its own work earlier. */
   settle(): void;
+}
+
+/** How a table is followed. */
+export interface PeerFollowing {
+  /** Events that are asked for at a time. */
+  readonly batchSize: number;
+  /** Whether the place is stored after each batch, in a transaction of its own. */
+  readonly saves: boolean;
 }
 
 /** An event as a peer is handed it. */

@@ -51,15 +51,18 @@ export class RawFile {
     this.#file.sync("all");
   }
 
-  /** Writes the next frame and syncs it, with fdatasync. */
-  append(): void {
+  /** Writes the next `count` frames with one call and syncs them, with fdatasync. */
+  append(count = 1): void {
     const { bytes, starts } = this.#frames;
+    const frameCount = starts.length - 1;
+    // Near the end of those there are, it begins again with the first.
+    if (this.#next + count > frameCount) this.#next = 0;
     const start = starts[this.#next];
-    const size = starts[this.#next + 1] - start;
+    const size = starts[this.#next + count] - start;
     this.#file.writeAt(bytes, start, size, this.#end);
     this.#file.sync("data");
     this.#end += size;
-    if (++this.#next === starts.length - 1) this.#next = 0;
+    this.#next = (this.#next + count) % frameCount;
   }
 
   /** Where the frames end. */

@@ -39,6 +39,9 @@ const TARGETS: Readonly<Record<string, Target>> = {
   "open-frames": { figure: 2_500, events: MILLION },
   "verify": { figure: 400_000 },
   "memory-1000": { figure: 110, events: MILLION },
+  "group-commit-256": { figure: 50_000 },
+  "group-commit-256-shared": { figure: 50_000 },
+  "cursor-realm-256-saved": { figure: 150_000 },
 };
 
 /** The tables of one runtime, and who was missing. */

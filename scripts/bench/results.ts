@@ -57,7 +57,7 @@ export interface PeerFacts {
 }
 
 /** What figures are in: rates are better when high, the others when low. */
-export type Unit = "events/s" | "ms" | "bytes/event";
+export type Unit = "events/s" | "ms" | "us" | "bytes/event";
 
 /** One row. */
 export interface BenchRow {
@@ -137,6 +137,7 @@ export function costOf(unit: Unit, { events, figure }: GrowthPoint): number {
     case "events/s":
       return events / figure.median;
     case "ms":
+    case "us":
       return figure.median;
     case "bytes/event":
       return events * figure.median;
@@ -185,6 +186,8 @@ export function formatFigure(unit: Unit, value: number): string {
       return `${formatWhole(value)}/s`;
     case "ms":
       return value >= 100 ? `${formatWhole(value)} ms` : `${Number(value.toPrecision(2))} ms`;
+    case "us":
+      return `${value >= 100 ? formatWhole(value) : Number(value.toPrecision(2))} µs`;
     case "bytes/event":
       return `${formatWhole(value)} B/event`;
   }

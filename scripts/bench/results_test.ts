@@ -26,6 +26,7 @@ test("ratioOf() is above 1 where the journal is better: faster, quicker or small
 test("costOf() turns each kind of figure into what everything costs together", () => {
   assert.equal(costOf("events/s", { events: 1000, figure }), 5);
   assert.equal(costOf("ms", { events: 1000, figure }), 200);
+  assert.equal(costOf("us", { events: 1000, figure }), 200);
   assert.equal(costOf("bytes/event", { events: 1000, figure }), 200_000);
 });
 
@@ -41,6 +42,8 @@ test("figures are as long as they need to be", () => {
   assert.equal(formatFigure("ms", 1234.5), "1,235 ms");
   assert.equal(formatFigure("ms", 12.34), "12 ms");
   assert.equal(formatFigure("ms", 0.1234), "0.12 ms");
+  assert.equal(formatFigure("us", 1234.5), "1,235 µs");
+  assert.equal(formatFigure("us", 45.67), "46 µs");
   assert.equal(formatFigure("bytes/event", 73.2), "73 B/event");
   assert.equal(formatRatio(12.3), "12 ×");
   assert.equal(formatRatio(1.26), "1.26 ×");

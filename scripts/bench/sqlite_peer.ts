@@ -12,6 +12,7 @@ import {
   type EventRow,
   type Peer,
   PeerFiles,
+  type PeerFollowing,
   type PeerSearch,
   type PeerTable,
 } from "./peer.ts";
@@ -159,6 +160,22 @@ class SqliteTable implements PeerTable {
     let sum = 0;
     this.#forEachRow<HeaderRow>(this.#headerPage, ({ clock }) => sum += clock);
     return sum;
+  }
+
+  followTotals({ batchSize, saves }: PeerFollowing): number {
+    this.#database.exec(
+      "CREATE TABLE IF NOT EXISTS checkpoints (id TEXT PRIMARY KEY, position INTEGER NOT NULL)",
+    );
+    const save = this.#database.prepare("INSERT OR REPLACE INTO checkpoints VALUES ('bench', ?)");
+    let sum = 0;
+    let last = 0;
+    for (;;) {
+      const rows = this.#payloadPage.all(last, batchSize) as (PayloadRow & { seq: number })[];
+      if (rows.length === 0) return sum;
+      for (const row of rows) sum += totalCentsIn(row);
+      last = rows[rows.length - 1].seq;
+      if (saves) save.run(last);
+    }
   }
 
   /** The structure of the file, and the indexes against the table: there are no hashes to check. */

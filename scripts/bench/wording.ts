@@ -19,7 +19,32 @@ const WORKLOAD_TITLES: Readonly<Record<string, string>> = {
   "verify": "verify everything",
   "memory-1000": "memory of the index, 1,000 entities",
   "memory-100000": "memory of the index, 100,000 entities",
+  "group-commit-1": "1 durable client",
+  "group-commit-16": "16 durable clients",
+  "group-commit-64": "64 durable clients",
+  "group-commit-256": "256 durable clients",
+  "group-commit-256-shared": "256 durable callers of one client",
+  "cursor-64": "cursor, batches of 64",
+  "cursor-256": "cursor, batches of 256",
+  "cursor-1024": "cursor, batches of 1,024",
+  "cursor-64-saved": "cursor, 64, checkpoint each",
+  "cursor-256-saved": "cursor, 256, checkpoint each",
+  "cursor-1024-saved": "cursor, 1,024, checkpoint each",
+  "cursor-realm-64": "own realm, batches of 64",
+  "cursor-realm-256": "own realm, batches of 256",
+  "cursor-realm-1024": "own realm, batches of 1,024",
+  "cursor-realm-64-saved": "own realm, 64, checkpoint each",
+  "cursor-realm-256-saved": "own realm, 256, checkpoint each",
+  "cursor-realm-1024-saved": "own realm, 1,024, checkpoint each",
+  "wake": "append to handler, this realm",
+  "wake-realm": "append to handler, its own realm",
+  "wake-process": "append to handler, another process",
 };
+
+/** Whether it is about those who follow the journal or wait for it, which have a table of their own. */
+export function isDelivery(name: string): boolean {
+  return /^(?:group-commit|cursor|wake)(?:-|$)/.test(name);
+}
 
 /** A workload in a few words. */
 export function titleOfWorkload(name: string): string {

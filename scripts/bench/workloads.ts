@@ -14,6 +14,8 @@ import { rmSync } from "node:fs";
 import type { StoreOptions } from "../../mod.ts";
 import type { StoreFs } from "../../platform/fs.ts";
 import { runtime as platform } from "../../platform/runtime.ts";
+import { type FollowerOptions, JournalFollower, PeerFollower } from "./followers.ts";
+import { HostClients, PeerGroup } from "./group_commit.ts";
 import {
   type ColdStart,
   ColdStartError,
@@ -24,7 +26,16 @@ import {
   writeJournal,
   writeTable,
 } from "./library.ts";
-import { figureOf, growthExponent, type Lap, race, sampleLatencies } from "./measure.ts";
+import {
+  figureOf,
+  growthExponent,
+  type Lap,
+  type Latencies,
+  latenciesOf,
+  quantile,
+  race,
+  sampleLatencies,
+} from "./measure.ts";
 import { type BenchSize, RACE_SCALE, type RuntimeName, type Scale, SCALES } from "./options.ts";
 import type { MissingPeer, Peer } from "./peer.ts";
 import { findPeers, type Peers } from "./peers.ts";
@@ -39,6 +50,7 @@ import {
   type Unit,
 } from "./results.ts";
 import type { Scratch } from "./scratch.ts";
+import { type HandlerPlace, measureWakeUps } from "./wake_ups.ts";
 import {
   BATCH_EVENTS,
   JournalGrower,
@@ -87,7 +99,7 @@ export class Bench {
   /** Whom to compare with. */
   readonly peers: Peers;
   readonly #journals = new Map<string, JournalFixture>();
-  readonly #tables = new Map<Peer, Fixture>();
+  readonly #tables = new Map<string, Fixture>();
 
   /** @param context where, on what, and how much. */
   constructor(
@@ -122,15 +134,16 @@ export class Bench {
   }
 
   /** A peer's table to read. */
-  async table(peer: Peer): Promise<Fixture> {
-    let table = this.#tables.get(peer);
+  async table(peer: Peer, scale: Scale = RACE_SCALE): Promise<Fixture> {
+    const key = `${peer.name} ${scale}`;
+    let table = this.#tables.get(key);
     if (table === undefined) {
       table = await writeTable(peer, {
         path: this.scratch.path("table"),
-        events: this.size.events * RACE_SCALE,
+        events: this.size.events * scale,
         pause: this.pause,
       });
-      this.#tables.set(peer, table);
+      this.#tables.set(key, table);
     }
     return table;
   }
@@ -150,10 +163,19 @@ export const WORKLOADS: readonly Workload[] = [
   reading("verify", "verify"),
   memory("memory-1000", undefined),
   memory("memory-100000", 100_000),
+  ...[1, 16, 64, 256].map((callers) => groupCommit(callers)),
+  groupCommit(256, 1),
+  ...[64, 256, 1024].map((batchSize) => following({ batchSize, saves: false, ownRealm: false })),
+  ...[64, 256, 1024].map((batchSize) => following({ batchSize, saves: true, ownRealm: false })),
+  ...[64, 256, 1024].map((batchSize) => following({ batchSize, saves: false, ownRealm: true })),
+  ...[64, 256, 1024].map((batchSize) => following({ batchSize, saves: true, ownRealm: true })),
+  wakeUp("here"),
+  wakeUp("realm"),
+  wakeUp("process"),
 ];
 
 /** Names that are spoken for, and have no row yet. */
-export const RESERVED_NAMES: readonly string[] = ["group-commit-256", "worker"];
+export const RESERVED_NAMES: readonly string[] = ["projection", "subscription"];
 
 /** Slices before the counted ones. The first still compiles, the second has run on the result. */
 const WARM_UPS = 2;
@@ -343,6 +365,128 @@ async function writeAndRemove(
   return journal;
 }
 
+/**
+ * So many callers that wait for one durable append each.
+ *
+ * @param clients whom the callers share; each has its own otherwise.
+ */
+function groupCommit(callers: number, clients?: number): Workload {
+  const name = clients === undefined ? `group-commit-${callers}` : `group-commit-${callers}-shared`;
+
+  async function measure(bench: Bench): Promise<BenchRow> {
+    const { size, scratch, peers } = bench;
+    // Many callers do many times as much in the same time.
+    const eventsPerSlice = Math.ceil(size.durableEvents * RACE_SCALE / size.slices) *
+      Math.min(callers, GROUP_SLICE_FACTOR_MAX);
+    const options = { callers, eventsPerSlice, clients };
+    const journal = await HostClients.start(scratch.path("journal"), options);
+    const frames = framesOf(FRAMES_MAX);
+    const count = eventsPerSlice * (WARM_UPS + size.slices);
+    const others: Subject[] = [
+      new RawWriter(scratch.path("raw"), frames, { eventsPerSlice, count, unit: callers }),
+    ];
+    for (const peer of peers.present) {
+      const table = await peer.open(scratch.path("table"), "durable");
+      others.push(new PeerGroup(peer, table, options));
+    }
+    return await measureRow({
+      name,
+      unit: "events/s",
+      bench,
+      journal,
+      others,
+      absent: [],
+      samples: 0,
+      sample: () => journal.sample(Math.max(callers, size.latencySamples / 10)),
+    });
+  }
+  return { name, measure };
+}
+
+/** A slice of 64 callers has as many events as one of 32. */
+const GROUP_SLICE_FACTOR_MAX = 32;
+
+/** A handler that is given the whole journal in batches. */
+function following(options: FollowerOptions & { readonly ownRealm: boolean }): Workload {
+  const { batchSize, saves, ownRealm } = options;
+  const name = `cursor${ownRealm ? "-realm" : ""}-${batchSize}${saves ? "-saved" : ""}`;
+  const enterAt = async (scale: Scale, bench: Bench): Promise<Subject> =>
+    new JournalFollower(await bench.journal(scale), bench.fs, options);
+  // Starting a realm costs about as much as ten thousand events, which are to be few among many.
+  const scale = ownRealm ? RACE_SCALE : 1;
+  const enter = (bench: Bench) => enterAt(scale, bench);
+
+  async function measure(bench: Bench): Promise<BenchRow> {
+    const { size, peers } = bench;
+    const others: Subject[] = [];
+    const absent: MissingPeer[] = [];
+    for (const peer of ownRealm ? [] : peers.present) {
+      const fixture = await bench.table(peer, scale);
+      const table = await peer.open(fixture.path, "durable");
+      if (table.followTotals !== undefined) {
+        others.push(new PeerFollower(peer.name, table, fixture, options));
+      } else {
+        await table.close();
+        absent.push({ name: peer.name, reason: "it is not compared in this" });
+      }
+    }
+    const journal = await enter(bench);
+    const unit = "events/s";
+    const row = await measureRow({
+      name,
+      unit,
+      bench,
+      journal,
+      others,
+      absent,
+      samples: 0,
+      // A realm is a new one in every slice.
+      ...(ownRealm && { warmUps: 1 }),
+    });
+    // The other batches would only say the same again.
+    if (batchSize !== BATCH_EVENTS || saves !== ownRealm) return row;
+    const sizes: Subject[] = [];
+    for (const scale of SCALES) sizes.push(await enterAt(scale, bench));
+    const rounds = { slices: size.writeRounds, warmUps: 0 };
+    return { ...row, ...await measureGrowth(bench, unit, sizes, rounds) };
+  }
+  return ownRealm ? { name, measure } : { name, measure, enter };
+}
+
+/** How long it takes from an append to the handler. */
+function wakeUp(place: HandlerPlace): Workload {
+  const name = place === "here" ? "wake" : `wake-${place}`;
+
+  async function measure({ size, scratch, pause }: Bench): Promise<BenchRow> {
+    await pause();
+    const events = Math.ceil(size.latencySamples / WAKE_UP_SHARE);
+    const warmUps = Math.ceil(events / 10);
+    const dir = scratch.path("journal");
+    const all = await measureWakeUps(dir, place, { events: warmUps + events });
+    const times = all.subarray(warmUps);
+    // Their middles say how steady the figure is.
+    const perSlice = Math.floor(events / size.slices);
+    const middles = Array.from(
+      { length: size.slices },
+      (_, i) => quantile(times.slice(i * perSlice, (i + 1) * perSlice).sort(), 0.5),
+    );
+    return {
+      workload: name,
+      unit: "us",
+      events,
+      batpak: figureOf(middles),
+      ...latenciesOf(times.slice()),
+      peers: [],
+      absent: [],
+      growth: [],
+    };
+  }
+  return { name, measure };
+}
+
+/** Of the calls that are timed otherwise, one in so many: between two the handler has to fall asleep. */
+const WAKE_UP_SHARE = 20;
+
 interface RowOptions {
   readonly name: string;
   readonly unit: Unit;
@@ -353,21 +497,26 @@ interface RowOptions {
   readonly absent: readonly MissingPeer[];
   /** Calls to be timed one by one; 0 when single calls mean nothing. */
   readonly samples: number;
+  /** Slices before the counted ones. */
+  readonly warmUps?: number;
+  /** Times calls in a way of its own. */
+  readonly sample?: () => Promise<Latencies>;
 }
 
 /** The race, without the growth. Lets go of everybody. */
 async function measureRow(options: RowOptions): Promise<BenchRow> {
-  const { name, unit, bench, journal, others, absent, samples } = options;
+  const { name, unit, bench, journal, others, absent, samples, sample } = options;
+  const { warmUps = WARM_UPS } = options;
   try {
     const [laps, ...otherLaps] = await race([journal, ...others], {
       slices: bench.size.slices,
-      warmUps: WARM_UPS,
+      warmUps,
       pause: bench.pause,
     });
     await bench.pause();
     const latencies = samples > 0 && journal.call !== undefined
       ? sampleLatencies(journal.call, samples)
-      : undefined;
+      : await sample?.();
     const figure = figureOf(laps.map((lap) => valueOf(lap, unit)));
     const peers: PeerResult[] = otherLaps.map((laps, i) => {
       const peer = figureOf(laps.map((lap) => valueOf(lap, unit)));

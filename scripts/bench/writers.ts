@@ -235,14 +235,23 @@ export class RawWriter implements Subject {
   readonly #file: RawFile;
   readonly #eventsPerSlice: number;
 
-  /** Makes the file at `path` with room for `count` frames. */
-  constructor(path: string, frames: Frames, options: { count: number; eventsPerSlice: number }) {
+  readonly #unit: number;
+
+  /** Makes the file at `path` with room for `count` frames, and syncs once for each `unit` of them. */
+  constructor(
+    path: string,
+    frames: Frames,
+    options: { count: number; eventsPerSlice: number; unit?: number },
+  ) {
     this.#file = new RawFile(path, frames, options.count);
     this.#eventsPerSlice = options.eventsPerSlice;
+    this.#unit = options.unit ?? 1;
   }
 
   slice(): number {
-    for (let i = 0; i < this.#eventsPerSlice; i++) this.#file.append();
+    for (let left = this.#eventsPerSlice; left > 0; left -= this.#unit) {
+      this.#file.append(Math.min(left, this.#unit));
+    }
     return this.#eventsPerSlice;
   }
 

@@ -136,9 +136,9 @@ export function prune(host: PruneHost, options: PruneOptions, isPlan = false): P
 /** Where a segment begins. */
 type Start = Pick<Segment, "id" | "firstRow">;
 
-/** Whether the event of a row, if there is one, was staged behind a fence that was cancelled. */
-function isInCancelledFence(index: EventIndex, row: number): boolean {
-  return row < index.count && index.isCancelled(row);
+/** Whether the event of a row, if there is one, was staged behind a fence that was cancelled, or may be yet. */
+function isInHiddenFence(index: EventIndex, row: number): boolean {
+  return row < index.count && index.isHidden(row);
 }
 
 class Prune {
@@ -169,7 +169,7 @@ class Prune {
         count + 1 < starts.length && source.firstSequence + starts[count + 1].firstRow <= below
       ) count++;
       // What says that a fence was cancelled has to stay as long as an event of it.
-      while (count > 0 && isInCancelledFence(source.index, starts[count].firstRow)) count--;
+      while (count > 0 && isInHiddenFence(source.index, starts[count].firstRow)) count--;
       if (count === 0) {
         return this.#end("skipped", {
           reason: starts.length === 1

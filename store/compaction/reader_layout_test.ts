@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryFs } from "../../platform/memory.ts";
 import { runtime } from "../../platform/runtime.ts";
-import { IoFault, type StoreFs } from "../../platform/fs.ts";
+import type { StoreFs } from "../../platform/fs.ts";
 import {
   DIR,
   FRAMES_ONLY,
@@ -14,6 +14,7 @@ import {
 } from "../../tests/support/journal.ts";
 import { flipBit, readFile, writeFile } from "../../tests/support/journal_bytes.ts";
 import { censusOf, openAnew } from "../../tests/support/journal_checks.ts";
+import { RegrettingFs } from "../../tests/support/regretting_fs.ts";
 import { inTempDir } from "../../tests/support/temp_dir.ts";
 import { WrappedFs } from "../../tests/support/wrapped_fs.ts";
 import type { CompactionOptions } from "./compaction.ts";
@@ -209,20 +210,6 @@ class MeddledFs extends WrappedFs {
     } finally {
       this.#busy = false;
     }
-  }
-}
-
-/** A disk that takes all bytes of a write and then says that it did not, and lets somebody look. */
-class RegrettingFs extends WrappedFs {
-  regret = false;
-  look: () => void = () => {};
-
-  protected override before(op: string, path: string, partial?: (size: number) => void): void {
-    if (!this.regret) return;
-    if (op === "resize") this.look();
-    if (op !== "writeAt") return;
-    partial?.(1 << 20);
-    throw new IoFault({ code: "EIO", op, path, message: "planted" });
   }
 }
 

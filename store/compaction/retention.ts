@@ -134,7 +134,8 @@ const STEP_ROWS = 16_384;
  * Finds the rows that are to lose their payload; yields after each bounded piece of work.
  *
  * The store's own events are never among them, nor is one that has lost all it can lose. Those of
- * cancelled fences always are.
+ * cancelled fences always are. What an open fence has staged is not there yet: it counts for no limit, and
+ * no rule is asked about it.
  *
  * @throws {RuleFailure} when the caller's function throws.
  */
@@ -150,8 +151,9 @@ function* judgeOneByOne(
 ): Generator<void, RowSet> {
   const { source, start, end, stepMaxBytes, assertOpen } = judgement;
   const doomed = new RowSet(start, end);
+  const visibleEnd = Math.min(end, source.index.visibleCount);
   let bytes = 0;
-  for (let row = start; row < end; row++) {
+  for (let row = start; row < visibleEnd; row++) {
     if (!isEligible(judgement, row)) continue;
     // Nobody can read it any more, so nobody is asked.
     if (source.index.isCancelled(row)) {
@@ -207,7 +209,7 @@ function* judgeByLimits(
   let count = 0;
   let bytes = 0;
   let looked = 0;
-  const range = { start, end: index.count, reverse: true };
+  const range = { start, end: index.visibleCount, reverse: true };
   for (const row of rowsOf(index, rule.region, range)) {
     if (++looked % STEP_ROWS === 0) yield;
     if (EventKind.isReserved(index.kindOf(row) as EventKind)) continue;

@@ -166,7 +166,7 @@ function prepare<T>(
   const footers = useIndexes && options.coldStart.footers;
   const loader = new JournalLoader({ fs, dir, index, log, storeId, footers, clock, isWriter });
   // Where it begins is known once it has been loaded.
-  return { source: { index, log, firstSequence: 0 }, loader };
+  return { source: { index, log, firstSequence: 0, retractions: [] }, loader };
 }
 
 /** How often each kind occurs that only a store may append and this program does not know. */

@@ -11,23 +11,20 @@ import type { EventSource } from "../stored_event.ts";
 import { HLC_ORIGIN, type HlcPoint } from "./hlc_point.ts";
 import type { FrontierBootstrap, LaneBootstrap } from "./watermarks.ts";
 
-/** The start of a journal as it is in the index. Reads one frame for the journal, and two for each lane. */
+/**
+ * The start of a journal as it is in the index. Reads one frame for the journal, and one for each lane, or two
+ * where its newest event is hidden.
+ */
 export function bootstrapOf(source: EventSource): FrontierBootstrap {
   const { index } = source;
-  const durable = pointOf(source, index.count - 1);
   let visibleRow = index.visibleCount - 1;
   while (visibleRow >= index.firstRow && index.isHidden(visibleRow)) visibleRow--;
-  const visible = pointOf(source, visibleRow);
   // The store's own events are on lane 0, and the newest of all is nearly always one of them or near it.
   const lanes: LaneBootstrap[] = [mainLane(source)];
   for (const [lane, rows] of index.sideLanes()) {
-    lanes.push({
-      lane,
-      durable: pointOf(source, rows.last),
-      visible: pointOf(source, rows.visible),
-    });
+    lanes.push({ lane, ...pointsOf(source, rows.last, rows.visible) });
   }
-  return { durable, visible, lanes };
+  return { ...pointsOf(source, index.count - 1, visibleRow), lanes };
 }
 
 /** Walks back from the end to the newest event on lane 0. */
@@ -38,7 +35,17 @@ function mainLane(source: EventSource): LaneBootstrap {
   while (last >= index.firstRow && !isMain(last)) last--;
   let visible = last;
   while (visible >= index.firstRow && (!isMain(visible) || index.isHidden(visible))) visible--;
-  return { lane: 0, durable: pointOf(source, last), visible: pointOf(source, visible) };
+  return { lane: 0, ...pointsOf(source, last, visible) };
+}
+
+/** The points of the newest row and of the newest visible one, which are nearly always one and the same. */
+function pointsOf(
+  source: EventSource,
+  last: number,
+  visible: number,
+): { durable: HlcPoint; visible: HlcPoint } {
+  const durable = pointOf(source, last);
+  return { durable, visible: visible === last ? durable : pointOf(source, visible) };
 }
 
 /**

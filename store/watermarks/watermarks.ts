@@ -209,6 +209,41 @@ export class Watermarks {
   /** An event has its place, its bytes are with the system, and readers may see it: all in one. */
   append(lane: number, wallMs: number, sequence: number): void {
     if (lane !== this.#lane) this.#select(lane);
+    const words = this.#words;
+    const numbers = this.#numbers;
+    if (sequence <= numbers[ACCEPTED * 2 + 1] || sequence <= numbers[EMITTED * 2 + 1]) {
+      return this.#appendAgain(wallMs, sequence);
+    }
+    // Nothing has come so far yet, so there is nothing to compare: this is what every append pays.
+    const starts = numbers[PENDING_SINCE_INDEX] === NOT_PENDING;
+    if (starts) this.#pendingSinceUs = this.#clock.monotonicUs();
+    const points = this.#lanePoints;
+    const base = this.#laneBase;
+    Atomics.add(words, WORD_GENERATION, 1);
+    if (starts) numbers[PENDING_SINCE_INDEX] = wallMs;
+    numbers[ACCEPTED * 2] = wallMs;
+    numbers[ACCEPTED * 2 + 1] = sequence;
+    numbers[WRITTEN * 2] = wallMs;
+    numbers[WRITTEN * 2 + 1] = sequence;
+    numbers[VISIBLE * 2] = wallMs;
+    numbers[VISIBLE * 2 + 1] = sequence;
+    numbers[EMITTED * 2] = wallMs;
+    numbers[EMITTED * 2 + 1] = sequence;
+    points[base + ACCEPTED * 2] = wallMs;
+    points[base + ACCEPTED * 2 + 1] = sequence;
+    points[base + WRITTEN * 2] = wallMs;
+    points[base + WRITTEN * 2 + 1] = sequence;
+    points[base + VISIBLE * 2] = wallMs;
+    points[base + VISIBLE * 2 + 1] = sequence;
+    points[base + EMITTED * 2] = wallMs;
+    points[base + EMITTED * 2 + 1] = sequence;
+    if (points[base + LANE_DIRTY] === 0) this.#markDirty();
+    this.#end(true, false);
+    if (sequence >= this.#nearestOfAppend) this.#wakeReached();
+  }
+
+  /** As {@linkcode append}, on the lane that is selected, where some watermark has come so far before. */
+  #appendAgain(wallMs: number, sequence: number): void {
     const starts = this.#startsPending(sequence);
     this.#begin();
     if (starts) this.#numbers[PENDING_SINCE_INDEX] = wallMs;
@@ -607,10 +642,12 @@ export class Watermarks {
     const base = this.#laneBase;
     raise(this.#numbers, WRITTEN * 2, wallMs, sequence);
     raise(points, base + WRITTEN * 2, wallMs, sequence);
-    if (points[base + LANE_DIRTY] === 0) {
-      points[base + LANE_DIRTY] = 1;
-      this.#dirty.push(this.#laneSlot);
-    }
+    if (points[base + LANE_DIRTY] === 0) this.#markDirty();
+  }
+
+  #markDirty(): void {
+    this.#lanePoints[this.#laneBase + LANE_DIRTY] = 1;
+    this.#dirty.push(this.#laneSlot);
   }
 
   #raisePublished(wallMs: number, sequence: number): void {

@@ -1,5 +1,7 @@
 // A worker that is sent a port to a store, and uses it: with promises, or blocking.
-import { BlockingStoreClient, EventKind, StoreClient } from "../../../mod.ts";
+import { BlockingStoreClient } from "../blocking_store_client.ts";
+import { StoreClient } from "../store_client.ts";
+import { EventKind } from "../../../store/event_kind.ts";
 
 const KIND = EventKind.custom(0xF, 1);
 const scope = globalThis as unknown as {
@@ -42,7 +44,16 @@ function block(port: MessagePort): void {
   });
 }
 
+/** Begins a fence, and leaves it open. */
+async function fence(port: MessagePort): Promise<void> {
+  const client = await StoreClient.connect(port);
+  const begun = await client.beginFence();
+  await begun.append({ entity: "user:fence", scope: "app" }, KIND, "never");
+  scope.postMessage("staged");
+}
+
 scope.addEventListener("message", ({ data }) => {
+  if (data.type === "fence") void fence(data.port);
   if (data.type === "append") void appendForEver(data.port, data.entity);
   else if (data.type === "block") block(data.port);
 });

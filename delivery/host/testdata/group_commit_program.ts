@@ -1,7 +1,8 @@
 // A process with a store in a worker and many callers of it. It prints the key of every durable append that
 // was answered, until it is killed.
 import process from "node:process";
-import { EventKind, StoreClient } from "../../../mod.ts";
+import { StoreClient } from "../store_client.ts";
+import { EventKind } from "../../../store/event_kind.ts";
 
 const [dir] = process.argv.slice(2);
 const worker = new Worker(new URL("./store_worker.ts", import.meta.url), { type: "module" });

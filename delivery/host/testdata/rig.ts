@@ -1,15 +1,11 @@
 // What the tests of the host share: a host in this realm, whose syncs are counted.
 import { newChannel } from "../../../platform/realm.ts";
-import {
-  type ClientOptions,
-  EventKind,
-  MemoryFs,
-  type ServeOptions,
-  Store,
-  StoreClient,
-  StoreHost,
-  type StoreOptions,
-} from "../../../mod.ts";
+import { type ClientOptions, StoreClient } from "../store_client.ts";
+import { type ServeOptions, StoreHost } from "../store_host.ts";
+import { MemoryFs } from "../../../platform/memory.ts";
+import { EventKind } from "../../../store/event_kind.ts";
+import { Store } from "../../../store/store.ts";
+import type { StoreOptions } from "../../../store/store_options.ts";
 
 export const DURABLE = { durability: "durable" } as const;
 export const KIND: EventKind = EventKind.custom(0xF, 1);

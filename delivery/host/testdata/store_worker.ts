@@ -1,5 +1,6 @@
 // A worker that has a store. It says "ready", and is then told where the store is, and how it is served.
-import { Store, type StoreOptions } from "../../../mod.ts";
+import { Store } from "../../../store/store.ts";
+import type { StoreOptions } from "../../../store/store_options.ts";
 import { type ServeOptions, serveStore } from "../../worker.ts";
 
 interface Order {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as surface from "../../mod.ts";
+import * as surface from "../mod.ts";
 import {
   BatchError,
   ClockConflictError,
@@ -14,8 +14,8 @@ import {
   TooLargeError,
   ValidationError,
   WriterCrashedError,
-} from "../../mod.ts";
-import { decodeError, encodeError } from "./error_codec.ts";
+} from "../mod.ts";
+import { decodeError, encodeError } from "../delivery/host/error_codec.ts";
 
 function carried<T>(error: T): T {
   return decodeError(encodeError(error)) as T;
