@@ -69,7 +69,7 @@ export function addWorkerCommand(program: Command, session: Session): void {
         '"@batpak/batpak/worker". A batch that was handled is committed under the checkpoint, and the next ' +
         "run goes on behind it; one that was not is given again. Ctrl-C lets the batch in hand come to its " +
         "end, commits it, and ends with exit code 0; another Ctrl-C a second later ends at once. Without " +
-        "--kind and --category the store's own events come too.",
+        "filters the store's own events come too.",
     )
     .argument("<dir>", "the journal's directory")
     .requiredOption("--module <file>", "the file that calls serveCursorWorker")

@@ -130,8 +130,8 @@ export function startCursorWorker<
  *   `--allow-read` for its directory.
  * - When the realm dies, or the handler takes longer than `handlerTimeoutMs`, the batch was not settled, and
  *   is given again to a new realm, if `worker` is a function and `restart` allows it. A death counts like a
- *   crash. A realm that computed when it was given up may go on for a moment (two seconds in Deno): the
- *   new one is not started before it has ended, or five seconds have passed.
+ *   crash. The new realm is not started before the old one has ended, or five seconds have passed: Deno
+ *   cannot interrupt a handler that computes, so a long computation should look at `signal.aborted`.
  * - A handler that never comes back is waited for when there is no `handlerTimeoutMs`.
  * - Events are as the store had them when the batch was handed over, erasures included.
  * - Damaged events, and files that cannot be read, end the worker with the error that reading them through

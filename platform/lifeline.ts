@@ -4,8 +4,8 @@
  * A worker that calls `close()`, is terminated, or runs into `exit` says nothing to anybody in Deno. But
  * the locks of the Web Locks API are the runtime's: it lets go of those of a realm that ends. So a realm
  * holds a lock for as long as it lives, and who waits for that lock gets it when the realm has really
- * ended: after `terminate()`, too, which lets a busy realm go on for up to two seconds in Deno. Bun has no
- * such locks, and needs none: its workers report their end with a `close` event.
+ * ended: also after `terminate()`, which does not interrupt a busy realm in Deno. Bun has no such locks,
+ * and needs none: its workers report their end with a `close` event.
  *
  * @module
  */

@@ -15,6 +15,7 @@ import {
 import type { CopySource } from "./copies/journal_copy.ts";
 import { JournalReader } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
+import { GROUP_COUNT_MAX } from "./frame.ts";
 import { ID_SIZE } from "./ids.ts";
 import { type LoadedJournal, loadJournal } from "./index/cold_start.ts";
 import { canonicalJournal, observe, readStoreId, refuseUnlessIntact } from "./opening.ts";
@@ -33,8 +34,6 @@ import { Watermarks } from "./watermarks/watermarks.ts";
 
 /** How often a journal is read again whose segments are replaced meanwhile. */
 const ATTEMPT_COUNT_MAX = 20;
-/** As many events as a group can have. */
-const GROUP_COUNT_MAX = 65_536;
 
 /** Reads a journal that somebody may be compacting or pruning: again, when its files were replaced. */
 function loadBesideWriter(dir: string, options: ResolvedOptions): LoadedJournal<void> {

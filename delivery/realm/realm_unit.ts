@@ -11,9 +11,11 @@
  * | it ends before it has said that it is ready        | `startTimeoutMs` (Deno), `close` (Bun)  |
  * | the handler does not come back                     | `handlerTimeoutMs`, when it is given    |
  *
- * All of these are a {@linkcode UnitDeath}, and the realm is terminated, whatever is left of it. There is
- * no heartbeat: a handler that computes for an hour could not answer, and is alive. Without
- * `handlerTimeoutMs` a handler that never comes back is waited for.
+ * All of these are a {@linkcode UnitDeath}, and the realm is terminated, whatever is left of it. Bun ends a
+ * realm in the middle of a loop. Deno 2.9 does not: a handler that computes without end is given up and
+ * computes on, and the program ends only by `Deno.exit()`, unless the handler looks at `signal.aborted`,
+ * which is true from then on. There is no heartbeat: a handler that computes for an hour could not answer,
+ * and is alive. Without `handlerTimeoutMs` a handler that never comes back is waited for.
  *
  * Frames move when the journal is compacted. A realm that does not find one says so, and is given fresh
  * places; only what is not found where it certainly is counts as damage.
@@ -64,7 +66,7 @@ import {
 const START_TIMEOUT_MS_DEFAULT = 10_000;
 /** How long a realm that was asked to end is waited for before it is terminated. */
 const END_GRACE_MS = 500;
-/** How long a terminated realm is waited for. Deno lets a busy one go on for two seconds. */
+/** How long a terminated realm is waited for. Deno cannot interrupt one that computes. */
 const TERMINATION_MS_MAX = 5_000;
 /** How often a batch is given fresh places, as often as a store looks for a frame. */
 const ATTEMPT_COUNT_MAX = 20;
@@ -120,7 +122,6 @@ export interface RealmOptions {
 export class RealmUnit implements HandlerUnit {
   readonly #options: RealmOptions;
   readonly #gaps: CursorGapConfig;
-  readonly #control: SharedWords;
   #context: CursorWorkerContext | undefined;
   #realm: RemoteRealm;
   #batchNumber = 0;
@@ -134,20 +135,13 @@ export class RealmUnit implements HandlerUnit {
   constructor(options: RealmOptions, gaps: CursorGapConfig = { kind: "disabled" }) {
     this.#options = options;
     this.#gaps = gaps;
-    this.#control = new Int32Array(
-      new SharedArrayBuffer(CONTROL_WORD_COUNT * Int32Array.BYTES_PER_ELEMENT),
-    );
     this.#realm = this.#makeRealm();
   }
 
   /** As {@linkcode HandlerUnit.start}. */
   async start(context: CursorWorkerContext): Promise<void> {
     this.#context = context;
-    const onStop = () => {
-      Atomics.store(this.#control, STOP_WORD, 1);
-      wakeWord(this.#control, STOP_WORD);
-      this.#realm.post({ type: "stop" });
-    };
+    const onStop = () => this.#realm.requestStop();
     if (context.signal.aborted) onStop();
     else context.signal.addEventListener("abort", onStop, { once: true });
     await this.#startRealm();
@@ -198,7 +192,8 @@ export class RealmUnit implements HandlerUnit {
 
   /**
    * As {@linkcode HandlerUnit.revive}. Waits until the old realm has ended, if it does so within a few
-   * seconds, so that two of them do not run the handler at the same time.
+   * seconds, so that two of them do
+   * not run the handler at the same time.
    *
    * @throws {UnitDeath} when the new realm does not get ready.
    */
@@ -243,7 +238,7 @@ export class RealmUnit implements HandlerUnit {
         init,
         checkpointId: witness?.checkpointId,
         gaps: this.#gaps,
-        control: this.#control.buffer,
+        control: this.#realm.control.buffer,
         lifeline: `batpak:${toHex(id)}`,
       },
       timeoutMs: startTimeoutMs,
@@ -301,6 +296,10 @@ interface Exchange {
 /** One worker, from its start to its end. */
 class RemoteRealm {
   readonly #worker: WorkerLike;
+  /** Words that the realm can look at while it computes. */
+  readonly control: SharedWords = new Int32Array(
+    new SharedArrayBuffer(CONTROL_WORD_COUNT * Int32Array.BYTES_PER_ELEMENT),
+  );
   #scheduler: Scheduler = runtime.scheduler;
   readonly #wire: Wire;
   /** Why it is of no use any more. */
@@ -366,6 +365,13 @@ class RemoteRealm {
     } finally {
       signal.removeEventListener("abort", giveUp);
     }
+  }
+
+  /** Tells the handler that it is to come to an end, also while it computes. */
+  requestStop(): void {
+    Atomics.store(this.control, STOP_WORD, 1);
+    wakeWord(this.control, STOP_WORD);
+    this.post({ type: "stop" });
   }
 
   /** Sends a message, when there is somebody to get it. */
@@ -447,6 +453,8 @@ class RemoteRealm {
   /** Gives it up, for the first reason there is, and lets whoever waits for an answer know. */
   #die(reason: string, cause?: unknown): UnitDeath {
     if (this.#death !== undefined) return this.#death;
+    // The only word that reaches a realm that computes, where a runtime cannot interrupt it.
+    this.requestStop();
     this.#death = new UnitDeath(`The realm of the handler is gone: ${reason}`, { cause });
     this.#worker.terminate();
     this.#waiting?.settle({ death: this.#death });

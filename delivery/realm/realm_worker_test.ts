@@ -54,7 +54,8 @@ function planned(
   options: CursorWorkerOptions & Partial<RealmOptions> = {},
 ): CursorWorkerOptions & RealmOptions {
   const init: Plan = { notes, ...plan };
-  return { worker: () => startRealm(), init, idleSleepMs: 1, ...options };
+  // A test run of Deno checks the types of a worker's modules when it starts, which takes its time.
+  return { worker: () => startRealm(), init, idleSleepMs: 1, startTimeoutMs: 60_000, ...options };
 }
 
 test("W-03 W-07 a worker in a realm of its own goes on where the one before it was stopped", () =>
@@ -282,6 +283,7 @@ test("O-03 W-14 S002-11 the realm makes its own witness from the worker's checkp
       );
       const worker = startCursorWorker(store, { kind: PLACED }, {
         worker: realm,
+        startTimeoutMs: 60_000,
         init: { key: 7, forged: { checkpointId } },
         ...(checkpointId !== undefined && { checkpointId }),
       });

@@ -46,8 +46,10 @@ export interface CursorRealmContext<Init = unknown> {
   /** The gaps observed since the last call, when the worker observes them. A crash forgets them. */
   takeGaps(): GapObservation[];
   /**
-   * Aborts when the worker is told to stop. The batch is still settled as the handler says. A handler that
-   * never yields can look at `signal.aborted`: it is up to date all the same.
+   * Aborts when the worker is told to stop: the batch is still settled as the handler says. Aborts too when
+   * the host has given this realm up because the handler took too long: what it says then is not heard any
+   * more. A handler that never yields can look at `signal.aborted`, which is up to date all the same, and
+   * should, when it computes for long: Deno cannot end it otherwise.
    */
   readonly signal: AbortSignal;
 }

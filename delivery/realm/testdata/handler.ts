@@ -21,7 +21,6 @@ export interface Plan {
     | "throwText"
     | "reject"
     | "hang"
-    | "spin"
     | "dieBefore"
     | "dieAfter"
     | "uncaught"
@@ -75,8 +74,6 @@ serveCursorWorker<Plan>((batch, { init, signal }) => {
       return Promise.reject(17);
     case "hang":
       return new Promise(() => {});
-    case "spin":
-      for (;;);
     case "dieAfter":
       process.exit(3);
       break;
