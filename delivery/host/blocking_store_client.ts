@@ -339,7 +339,7 @@ class BlockingLine {
     this.#port.postMessage(request, [request]);
     return this.#await("append", (message) => {
       if (!(message instanceof ArrayBuffer)) return undefined;
-      const answers = new AnswerReader(message, storeId);
+      const answers = new AnswerReader(new Uint8Array(message), storeId);
       while (answers.next()) {
         // An answer that comes too late is to a call that has given up.
         if (answers.id !== id) continue;

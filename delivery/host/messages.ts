@@ -30,12 +30,14 @@ import { draftEnd, encodeDraft, MalformedMessage } from "./draft_codec.ts";
 import type { GrowingBytes } from "./growing_bytes.ts";
 
 /** Both sides have to say the same. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
-/** The first message of a client on its port. */
+/** The first message of a client on its channel. */
 export interface HelloMessage {
   readonly type: "hello";
   readonly version: number;
+  /** It is no client but a line of many: see `shared_line.ts`. */
+  readonly line?: true;
   /** Held for as long as the realm of the client lives. One that blocks cannot hold any. */
   readonly lifeline?: string;
   /** Rung after each answer: of a client that blocks. */
@@ -164,8 +166,8 @@ export class RequestReader {
   readonly bytes: Uint8Array;
   #next = 0;
 
-  constructor(message: ArrayBuffer) {
-    this.bytes = new Uint8Array(message);
+  constructor(message: Uint8Array) {
+    this.bytes = message;
   }
 
   /**
@@ -307,8 +309,8 @@ export class AnswerReader {
   #at = 0;
   #next = 0;
 
-  constructor(message: ArrayBuffer, storeId: Uint8Array) {
-    this.#bytes = new Uint8Array(message);
+  constructor(message: Uint8Array, storeId: Uint8Array) {
+    this.#bytes = message;
     this.#storeId = storeId;
   }
 

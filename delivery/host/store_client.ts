@@ -11,14 +11,7 @@
  * @module
  */
 
-import {
-  newChannel,
-  type Wire,
-  wireOfPort,
-  wireToWorker,
-  type WorkerFailure,
-  type WorkerLike,
-} from "../../platform/realm.ts";
+import { newChannel, type WorkerLike } from "../../platform/realm.ts";
 import { watchLifeline } from "../../platform/lifeline.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { Cancel, Scheduler } from "../../platform/scheduler.ts";
@@ -39,6 +32,7 @@ import type { FrontierView, WatermarkKind } from "../../store/watermarks/frontie
 import type { HlcPoint } from "../../store/watermarks/hlc_point.ts";
 import { LaneNotSharedError, SharedFrontier } from "../../store/watermarks/shared_frontier.ts";
 import type { WaitOptions } from "../../store/watermarks/wait.ts";
+import { type Channel, PortChannel } from "./channel.ts";
 import { ClientFence } from "./client_fence.ts";
 import { decodeError } from "./error_codec.ts";
 import { GrowingBytes } from "./growing_bytes.ts";
@@ -73,7 +67,7 @@ import {
 } from "./questions.ts";
 import { shareLifeline } from "./realm_lifeline.ts";
 import { NO_OPTIONS, RequestWriter } from "./request_writer.ts";
-import type { WorkerNotice } from "./serve_store.ts";
+import { type LineUser, WorkerLine } from "./worker_line.ts";
 
 /** How a client connects, and how much it may have on its way. */
 export interface ClientOptions {
@@ -120,17 +114,12 @@ const FLUSH_COUNT = 64;
 const FLUSH_SIZE = 64 << 10;
 /** How often a turn may go on asking for more before what it has asked for is sent. */
 const LINGER_MAX = 16;
-/** How often somebody who may not be listening yet is asked whether they are there. */
-const KNOCK_MS = 25;
 /** How long a worker that has thrown may take to show that it goes on all the same. */
 const ERROR_GRACE_MS = 1000;
 /** How long the last messages of a port may take that is closed. */
 const CLOSE_GRACE_MS = 20;
 const NO_REGION: RegionLike = Region.all();
 const ID_MAX = 2 ** 32 - 1;
-
-/** Workers whose store is closed: nobody is there any more who could say so. */
-const exitedWorkers = new WeakSet<object>();
 
 /** Somebody who waits for an answer. */
 interface Pending {
@@ -180,7 +169,7 @@ export class StoreClient {
   readonly storeId: string;
   /** The canonical directory, as the host has it. */
   readonly dir: string;
-  readonly #wire: Wire;
+  readonly #channel: Channel;
   readonly #scheduler: Scheduler;
   readonly #silenceMaxMs: number;
   readonly #requestsMax: number;
@@ -212,12 +201,12 @@ export class StoreClient {
 
   /** Made by {@linkcode StoreClient.connect}. */
   private constructor(
-    wire: Wire,
+    channel: Channel,
     welcome: WelcomeMessage,
     options: ResolvedClientOptions,
     onClose: (reason: HostFailure) => void,
   ) {
-    this.#wire = wire;
+    this.#channel = channel;
     this.#scheduler = options.scheduler;
     this.#silenceMaxMs = options.silenceMaxMs;
     this.#requestsMax = Math.min(options.requestsMax, welcome.inFlightMax.requests);
@@ -248,126 +237,120 @@ export class StoreClient {
     options: ClientOptions = {},
   ): Promise<StoreClient> {
     const resolved = resolveClientOptions(options);
-    if (target instanceof MessagePort) return await StoreClient.#meet(target, resolved);
+    if (target instanceof MessagePort) return await StoreClient.#meetPort(target, resolved);
     if (typeof target?.postMessage !== "function") {
       throw new TypeError("Cannot connect to what is neither a Worker nor a MessagePort");
     }
     return await StoreClient.#meetWorker(target, resolved);
   }
 
-  static async #meetWorker(
-    worker: WorkerLike,
+  static async #meetPort(
+    port: MessagePort,
     options: ResolvedClientOptions,
   ): Promise<StoreClient> {
-    if (exitedWorkers.has(worker)) throw closedError("connect");
-    let client: StoreClient | undefined;
-    let isGone = false;
-    let onGone: (error: HostError) => void = () => {};
-    const fail = (error: HostError) => {
-      isGone = true;
-      onGone(error);
-      if (client !== undefined) client.#fail(error);
-    };
-    const wire = wireToWorker(worker, (failure) => {
-      const error = deathOf(failure);
-      if (failure.type === "close") return fail(error);
-      // One that threw may be gone or not: not every runtime ends it.
-      if (client !== undefined) return client.#suspect(error);
-      options.scheduler.delay(ERROR_GRACE_MS, () => client === undefined && fail(error));
-    });
+    const share = shareLifeline();
     try {
-      const port = await new Promise<MessagePort>((resolve, reject) => {
-        onGone = reject;
-        const startMs = options.connectTimeoutMs;
-        const expire = options.scheduler.delay(startMs, () => done(reject, silentError(startMs)));
-        let cancelKnock: Cancel = () => {};
-        const done = <T>(settle: (value: T) => void, value: T) => {
-          expire();
-          cancelKnock();
-          settle(value);
-        };
-        wire.listen((message) => {
-          const { type } = (message ?? {}) as Partial<WorkerNotice>;
-          if (type === "batpak:exited") {
-            exitedWorkers.add(worker);
-            fail(closedError("go on"));
-          } else if (type === "batpak:here" && !hasMet) {
-            hasMet = true;
-            const { port1, port2 } = newChannel();
-            wire.post({ type: "batpak:connect", port: port1 } satisfies WorkerNotice, [port1]);
-            done(resolve, port2);
-          }
-        });
-        let hasMet = false;
-        // It may not be listening yet, and not every runtime keeps what is sent until then.
-        const knock = () => {
-          if (hasMet || isGone) return;
-          wire.post({ type: "batpak:who" } satisfies WorkerNotice);
-          cancelKnock = options.scheduler.delay(KNOCK_MS, knock);
-        };
-        knock();
-        onGone = (error) => done(reject, error);
-      });
-      const gone = new Promise<never>((_, reject) => onGone = reject);
-      gone.catch(() => {});
-      client = await Promise.race([
-        StoreClient.#meet(port, options, (reason) => {
-          if (reason === "closed") exitedWorkers.add(worker);
-          wire.close();
-        }),
-        gone,
-      ]);
-      return client;
+      const lifeline = await share.name;
+      const onClose = () => share.release();
+      return await StoreClient.#meet(new PortChannel(port), options, { onClose, lifeline });
     } catch (error) {
-      wire.close();
+      share.release();
       throw error;
     }
   }
 
-  /** Says hello through a port, and waits for the answer. */
-  static async #meet(
-    port: MessagePort,
+  static async #meetWorker(
+    worker: WorkerLike,
     options: ResolvedClientOptions,
-    onClose: (reason: HostFailure) => void = () => {},
   ): Promise<StoreClient> {
-    const share = shareLifeline();
-    const lifeline = await share.name;
-    const wire = wireOfPort(port);
-    const onEnd = (reason: HostFailure) => {
-      share.release();
-      onClose(reason);
+    let client: StoreClient | undefined;
+    let onGone: (error: unknown) => void = () => {};
+    const gone = new Promise<never>((_, reject) => onGone = reject);
+    gone.catch(() => {});
+    const { scheduler, connectTimeoutMs } = options;
+    const fail = (error: HostError) => {
+      onGone(error);
+      if (client !== undefined) client.#fail(error);
     };
+    const user: LineUser = {
+      onGone: fail,
+      onSuspect(error) {
+        if (client !== undefined) return client.#suspect(error);
+        scheduler.delay(ERROR_GRACE_MS, () => client === undefined && fail(error));
+      },
+      onRefused: (message) =>
+        fail(decodeError((message as { error: Uint8Array }).error) as HostError),
+    };
+    const line = WorkerLine.use(worker, scheduler, user);
+    let expire: Cancel = () => {};
+    try {
+      const late = new Promise<never>((_, reject) => {
+        const giveUp = () => reject(silentError(connectTimeoutMs));
+        expire = scheduler.delay(connectTimeoutMs, giveUp);
+      });
+      const shared = await Promise.race([line.ready, gone, late]);
+      expire();
+      const meeting = StoreClient.#meet(shared.open(), options, {
+        onClose: (reason) => line.leave(user, reason),
+      });
+      // Nobody would have one that comes too late.
+      gone.catch(() => meeting.then((client) => client.disconnect(), () => {}));
+      client = await Promise.race([meeting, gone]);
+      return client;
+    } catch (error) {
+      expire();
+      line.leave(user);
+      throw error;
+    }
+  }
+
+  /** Says hello, and waits for the answer. */
+  static async #meet(
+    channel: Channel,
+    options: ResolvedClientOptions,
+    { onClose = () => {}, lifeline }: {
+      readonly onClose?: (reason: HostFailure) => void;
+      readonly lifeline?: string;
+    },
+  ): Promise<StoreClient> {
     return await new Promise((resolve, reject) => {
       let client: StoreClient | undefined;
       const refuse = (error: unknown) => {
         expire();
-        share.release();
-        wire.close();
+        channel.close();
         reject(error);
       };
-      const { connectTimeoutMs } = options;
-      const expire = options.scheduler.delay(
+      const { connectTimeoutMs, scheduler } = options;
+      const expire = scheduler.delay(
         connectTimeoutMs,
         () => refuse(silentError(connectTimeoutMs)),
       );
-      wire.listen((message) => {
-        if (client !== undefined) return client.#receive(message);
-        const answer = message as WelcomeMessage | HostNotice;
-        if (answer.type === "end") return refuse(decodeError(answer.error));
-        if (answer.type !== "welcome") return;
-        expire();
-        client = new StoreClient(wire, answer, options, onEnd);
-        resolve(client);
+      channel.listen({
+        onBytes(bytes) {
+          if (client !== undefined) client.#receiveBytes(bytes);
+        },
+        onObject(message) {
+          if (client !== undefined) return client.#receive(message);
+          const answer = message as WelcomeMessage | HostNotice;
+          if (answer.type === "end") return refuse(decodeError(answer.error));
+          if (answer.type !== "welcome") return;
+          expire();
+          client = new StoreClient(channel, answer, options, onClose);
+          resolve(client);
+        },
+        onEnd() {
+          // What was posted last may be overtaken by this.
+          scheduler.delay(CLOSE_GRACE_MS, () => {
+            const error = diedError("the realm of the store has ended");
+            if (client !== undefined) client.#fail(error);
+            else refuse(error);
+          });
+        },
+        onUnsent(message, error) {
+          if (client !== undefined) client.#unsent(message, error);
+        },
       });
-      port.addEventListener("close", () => {
-        // What was posted last may be overtaken by this.
-        options.scheduler.delay(CLOSE_GRACE_MS, () => {
-          const error = diedError("the realm of the store has ended");
-          if (client !== undefined) client.#fail(error);
-          else refuse(error);
-        });
-      });
-      wire.post({ type: "hello", version: PROTOCOL_VERSION, lifeline } satisfies HelloMessage);
+      channel.post({ type: "hello", version: PROTOCOL_VERSION, lifeline } satisfies HelloMessage);
     });
   }
 
@@ -621,7 +604,7 @@ export class StoreClient {
   disconnect(): void {
     if (this.#end !== undefined) return;
     try {
-      this.#wire.post({ type: "bye" } satisfies ClientNotice);
+      this.#channel.post({ type: "bye" } satisfies ClientNotice);
     } catch {
       // There is nobody to say it to.
     }
@@ -669,7 +652,7 @@ export class StoreClient {
     this.#assertOpen(`ask for "${name}"`);
     const id = this.#newId();
     this.#flush();
-    this.#wire.post({ type: "call", id, name, args });
+    this.#channel.post({ type: "call", id, name, args });
     this.#waitCount++;
     return this.#expect(id, undefined, false);
   }
@@ -755,7 +738,7 @@ export class StoreClient {
     }
     // It comes after what was asked for before.
     this.#flush();
-    this.#wire.post(parked.message);
+    this.#channel.post(parked.message);
   }
 
   #wrote(): void {
@@ -777,29 +760,44 @@ export class StoreClient {
   #flush(): void {
     if (this.#outCount === 0) return;
     this.#outCount = 0;
-    const requests = this.#out.take();
-    if (this.#end !== undefined) return;
-    this.#wire.post(requests, [requests]);
+    if (this.#end !== undefined) this.#out.size = 0;
+    else this.#channel.postBytes(this.#out);
   }
 
   #notify(notice: ClientNotice, transfer?: readonly MessagePort[]): void {
     if (this.#end !== undefined) return;
     this.#flush();
-    this.#wire.post(notice, transfer);
+    this.#channel.post(notice, transfer);
   }
 
   #receive(message: unknown): void {
     if (this.#end !== undefined) return;
     this.#heard = true;
-    if (message instanceof ArrayBuffer) this.#receiveAnswers(message);
-    else this.#receiveObject(message as CallAnswer | HostNotice);
+    this.#receiveObject(message as CallAnswer | HostNotice);
+    this.#received();
+  }
+
+  #receiveBytes(bytes: Uint8Array): void {
+    if (this.#end !== undefined) return;
+    this.#heard = true;
+    this.#receiveAnswers(bytes);
+    this.#received();
+  }
+
+  #received(): void {
     this.#unpark();
     if (this.#pending.size === this.#waitCount) {
       for (const resolve of this.#idle.splice(0)) resolve();
     }
   }
 
-  #receiveAnswers(message: ArrayBuffer): void {
+  /** What was asked for cannot be copied, and nobody else will answer it. */
+  #unsent(message: unknown, error: unknown): void {
+    this.#settle((message as { id: number }).id)?.reject(error);
+    this.#received();
+  }
+
+  #receiveAnswers(message: Uint8Array): void {
     const answers = new AnswerReader(message, this.#storeIdBytes);
     while (answers.next()) {
       const pending = this.#settle(answers.id);
@@ -894,7 +892,7 @@ export class StoreClient {
     this.#ended.abort(error);
     this.#cancelLifeline();
     this.#cancelWatch?.();
-    this.#wire.close();
+    this.#channel.close();
     this.#onClose(error.reason);
     const parkedCount = this.#parked.length - this.#parkedStart;
     let sentCount = this.#pending.size - this.#waitCount - parkedCount;
@@ -964,19 +962,8 @@ function ending(error: HostError, wasSent: boolean): StoreError {
   return new HostError("do this", reason, detail, { outcomeUnknown, cause });
 }
 
-function deathOf({ type, message }: WorkerFailure): HostError {
-  const detail = type === "close"
-    ? "the worker that has the store has ended"
-    : `the worker that has the store has failed${message === "" ? "" : ` (${message})`}`;
-  return diedError(detail);
-}
-
 function diedError(detail: string): HostError {
   return new HostError("go on", "died" satisfies HostFailure, detail);
-}
-
-function closedError(action: string): HostError {
-  return new HostError(action, "closed", "the host has closed the store");
 }
 
 function silentError(timeoutMs: number): HostError {

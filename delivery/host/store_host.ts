@@ -19,7 +19,7 @@
  * @module
  */
 
-import { newChannel, type Wire, wireOfPort } from "../../platform/realm.ts";
+import { newChannel } from "../../platform/realm.ts";
 import { watchLifeline } from "../../platform/lifeline.ts";
 import { runtime } from "../../platform/runtime.ts";
 import type { Scheduler } from "../../platform/scheduler.ts";
@@ -36,6 +36,7 @@ import { type Fence, FenceNotActiveError } from "../../store/fence.ts";
 import { StoreInUseError } from "../../store/holders.ts";
 import type { Receipt } from "../../store/receipt.ts";
 import type { Store } from "../../store/store.ts";
+import { type Channel, PortChannel } from "./channel.ts";
 import { decodeDraft, draftEnd, MalformedMessage } from "./draft_codec.ts";
 import { encodeError } from "./error_codec.ts";
 import { GrowingBytes } from "./growing_bytes.ts";
@@ -54,6 +55,7 @@ import {
   writeReceipts,
 } from "./messages.ts";
 import { shareLifeline } from "./realm_lifeline.ts";
+import { SharedLine } from "./shared_line.ts";
 
 /** How a store serves its clients. */
 export interface ServeOptions {
@@ -85,6 +87,9 @@ const SERVE_OPTIONS: ReadonlySet<string> = new Set([
   "clientsMax",
   "scheduler",
 ]);
+
+/** Channels that one message of a line may open beyond what the host takes: each gets a refusal. */
+const OPENS_SPARE = 4096;
 
 /** Realms that have a store must not block for one: it may be their own. */
 let hostCount = 0;
@@ -119,6 +124,8 @@ export class StoreHost {
   readonly store: Store;
   readonly #limits: Required<ServeOptions>;
   readonly #sessions = new Set<Session>();
+  /** Ports that carry many sessions, and what ends their watch. */
+  readonly #lines = new Map<SharedLine, () => void>();
   /** Sessions in which an append waits for a sync. */
   #waiting: Session[] = [];
   #waitingCount = 0;
@@ -205,16 +212,49 @@ export class StoreHost {
     hostCount--;
     const end = closedError("go on", failure);
     for (const session of [...this.#sessions]) session.end(end);
+    for (const line of this.#lines.keys()) {
+      line.flush();
+      this.#closeSoon(line);
+    }
     this.#onClose();
   }
 
   /**
-   * Takes in a client.
+   * Takes in a client, or a line of many.
    *
    * @internal
    */
   accept(port: MessagePort, mayShutdown: boolean): void {
-    const session = new Session(port, {
+    this.#begin(new PortChannel(port), mayShutdown);
+  }
+
+  /**
+   * Takes a port for a line: each of its channels is a client.
+   *
+   * @internal
+   */
+  acceptLine(port: MessagePort, lifeline: string | undefined, mayShutdown: boolean): void {
+    const { clientsMax } = this.#limits;
+    const line = new SharedLine(port, {
+      onOpen: (channel) => this.#begin(channel, mayShutdown),
+      opensMax: clientsMax + OPENS_SPARE,
+      onEnd: (reason) => {
+        if (reason === undefined) return this.#endLine(line);
+        this.#refuse(port, new HostError("go on with this line", "cutOff", reason.message));
+        this.#closeSoon(line);
+      },
+    });
+    const cancel = lifeline === undefined
+      ? () => {}
+      : watchLifeline(lifeline, () => this.#endLine(line));
+    this.#lines.set(line, cancel);
+    if (this.#lines.size <= clientsMax) return;
+    this.#refuse(port, new HostError("connect", "cutOff", `there are ${clientsMax} lines already`));
+    this.#closeSoon(line);
+  }
+
+  #begin(channel: Channel, mayShutdown: boolean): void {
+    const session = new Session(channel, {
       host: this,
       limits: this.#limits,
       mayShutdown,
@@ -227,6 +267,22 @@ export class StoreHost {
         new HostError("connect", "cutOff", `there are ${this.#limits.clientsMax} clients already`),
       );
     }
+  }
+
+  #refuse(port: MessagePort, reason: HostError): void {
+    port.postMessage({ type: "end", error: encodeError(reason) } satisfies HostNotice);
+  }
+
+  /** A port that is closed at once may take back what was posted last. */
+  #closeSoon(line: SharedLine): void {
+    const { scheduler } = this.#limits;
+    void scheduler.turn().then(() => scheduler.turn()).then(() => this.#endLine(line));
+  }
+
+  #endLine(line: SharedLine): void {
+    this.#lines.get(line)?.();
+    this.#lines.delete(line);
+    line.close();
   }
 
   /**
@@ -281,8 +337,7 @@ export class Session implements CallTarget {
   readonly #host: StoreHost;
   readonly #limits: Required<ServeOptions>;
   readonly #onEnd: () => void;
-  readonly #port: MessagePort;
-  readonly #wire: Wire;
+  readonly #channel: Channel;
   readonly #ends = new Set<() => void>();
   /** The calls that wait for something, and the one that is being answered. */
   readonly #waits = new Map<
@@ -302,15 +357,21 @@ export class Session implements CallTarget {
   #openCount = 0;
   #openBytes = 0;
 
-  constructor(port: MessagePort, { host, limits, mayShutdown, onEnd }: SessionFacts) {
+  constructor(channel: Channel, { host, limits, mayShutdown, onEnd }: SessionFacts) {
     this.#host = host;
     this.#limits = limits;
     this.mayShutdown = mayShutdown;
     this.#onEnd = onEnd;
-    this.#port = port;
-    this.#wire = wireOfPort(port);
-    port.addEventListener("close", () => this.end(undefined));
-    this.#wire.listen((message) => this.#receive(message));
+    this.#channel = channel;
+    channel.listen({
+      onBytes: (bytes) => this.#receive(bytes, true),
+      onObject: (message) => this.#receive(message, false),
+      onEnd: () => this.end(undefined),
+      onUnsent: (message, error) => {
+        const { id } = message as CallAnswer;
+        this.#post({ type: "failed", id, error: encodeError(error) });
+      },
+    });
   }
 
   /** The store. */
@@ -410,23 +471,23 @@ export class Session implements CallTarget {
   end(reason: StoreError | undefined): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
-    if (reason === undefined) this.#wire.close();
+    if (reason === undefined) this.#channel.close();
     else {
       this.#post({ type: "end", error: encodeError(reason) });
       // A port that is closed at once may take back what was posted last.
       const { scheduler } = this.#limits;
-      void scheduler.turn().then(() => scheduler.turn()).then(() => this.#wire.close());
+      void scheduler.turn().then(() => scheduler.turn()).then(() => this.#channel.close());
     }
     for (const action of this.#ends) quietly(action);
     this.#ends.clear();
     this.#onEnd();
   }
 
-  #receive(message: unknown): void {
+  #receive(message: unknown, isBytes: boolean): void {
     if (this.#state === "ended") return;
     try {
       if (this.#state === "new") this.#welcome(message as HelloMessage);
-      else if (message instanceof ArrayBuffer) this.#receiveRequests(message);
+      else if (isBytes) this.#receiveRequests(message as Uint8Array);
       else this.#receiveObject(message);
     } catch (error) {
       // Whatever one client sends must not end the realm of all.
@@ -442,6 +503,7 @@ export class Session implements CallTarget {
       const detail = `it speaks version ${hello.version}, and the host version ${PROTOCOL_VERSION}`;
       return this.end(new HostError("serve this client", "version", detail));
     }
+    if (hello.line === true) return this.#becomeLine(hello);
     if (hello.bell !== undefined) this.#bell = bellOf(hello.bell);
     if (typeof hello.lifeline === "string") {
       this.atEnd(watchLifeline(hello.lifeline, () => this.end(undefined)));
@@ -450,6 +512,17 @@ export class Session implements CallTarget {
     const lifeline = shareLifeline();
     this.atEnd(lifeline.release);
     void lifeline.name.then((name) => this.#greet(name));
+  }
+
+  /** Those that come through this port are clients, and this is none. */
+  #becomeLine({ lifeline }: HelloMessage): void {
+    if (!(this.#channel instanceof PortChannel)) {
+      throw new MalformedMessage("it opens a line in a line");
+    }
+    this.#state = "ended";
+    this.#onEnd();
+    const name = typeof lifeline === "string" ? lifeline : undefined;
+    this.#host.acceptLine(this.#channel.port, name, this.mayShutdown);
   }
 
   #greet(lifeline: string): void {
@@ -468,7 +541,7 @@ export class Session implements CallTarget {
     this.#post(welcome);
   }
 
-  #receiveRequests(message: ArrayBuffer): void {
+  #receiveRequests(message: Uint8Array): void {
     const requests = new RequestReader(message);
     try {
       while (requests.next()) {
@@ -589,19 +662,24 @@ export class Session implements CallTarget {
 
   #flush(): void {
     if (this.#out.size === 0) return;
-    const answers = this.#out.take();
-    this.#post(answers, [answers]);
-  }
-
-  #post(
-    message: ArrayBuffer | WelcomeMessage | CallAnswer | HostNotice,
-    transfer?: readonly ArrayBuffer[],
-  ): void {
     try {
-      this.#wire.post(message, transfer);
+      this.#channel.postBytes(this.#out);
     } catch {
       // A port whose other side is gone. Its end is announced in its own way, if at all.
     }
+    this.#ring();
+  }
+
+  #post(message: WelcomeMessage | CallAnswer | HostNotice): void {
+    try {
+      this.#channel.post(message);
+    } catch {
+      // As above.
+    }
+    this.#ring();
+  }
+
+  #ring(): void {
     if (this.#bell === undefined) return;
     // After the message: whoever is woken finds it.
     Atomics.add(this.#bell, 0, 1);

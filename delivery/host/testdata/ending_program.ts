@@ -12,10 +12,17 @@ const worker = new Worker(new URL("./store_worker.ts", import.meta.url), { type:
 await new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }));
 worker.postMessage({ dir });
 const client = await StoreClient.connect(worker);
+// Another one shares its line; a line that has ended is made again.
+const second = await StoreClient.connect(worker);
+await second.append(user, EventKind.DATA, 1);
+await second.close();
 const child = await StoreClient.connect(client.openPort());
 await child.append(user, EventKind.DATA, 1);
 await child.close();
-await client.shutdown();
+await client.close();
+const last = await StoreClient.connect(worker);
+await last.append(user, EventKind.DATA, 1);
+await last.shutdown();
 
 const host = new StoreHost(Store.open("journal", { fs: new MemoryFs() }));
 const local = await StoreClient.connect(host.openPort());
