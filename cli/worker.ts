@@ -261,7 +261,7 @@ class Watch {
 
   #sayEnd({ end, committed, deliveries, restarts }: CursorWorkerStatus): void {
     const where = committed === undefined
-      ? "nothing is committed"
+      ? "with nothing committed"
       : `at sequence ${formatCount(committed)}`;
     this.#output.note(
       `batpak: ended ${where}, after ${plural(deliveries, "batch", "batches")}` +

@@ -249,7 +249,7 @@ test("a handler that hangs is given up after --handler-timeout, and its batch co
   withJournal(async (fixture) => {
     fixture.append(3);
     const once = `${fixture.dir}/../once`;
-    const args = fixture.args({ at: 3, fault: "spin", once }, "--batch", "1", "--once");
+    const args = fixture.args({ at: 3, fault: "spinUntilStop", once }, "--batch", "1", "--once");
     const ran = await runProcess([...args, "--handler-timeout", "300ms"]);
     assert.equal(ran.code, 0, ran.err);
     assert.match(ran.err, /the handler did not come back within 300 ms/);
@@ -266,7 +266,7 @@ test("a handler that hangs is given up after --handler-timeout, and its batch co
 test("a handler that never comes back: the second Ctrl-C ends the command, and the batch comes again", () =>
   withJournal(async (fixture) => {
     fixture.append(2);
-    const running = startProcess(fixture.args({ at: 3, fault: "spin" }, "--batch", "1"));
+    const running = startProcess(fixture.args({ at: 3, fault: "hang" }, "--batch", "1"));
     await fixture.untilHandled(running, 2);
     running.signal("SIGINT");
     await running.until(({ err }) => err.includes("another Ctrl-C ends at once"));

@@ -75,7 +75,9 @@ const REALM_OPTIONS: ReadonlySet<string> = new Set([
  * - What is committed is never given again.
  * - One batch at a time. A handler may be async; one that blocks, blocks everything in this realm.
  * - A handler that throws, or returns anything but an action, has crashed. It is started again at what is
- *   committed, as often as `restart` allows; after that the worker ends, and `join()` is fulfilled.
+ *   committed, as often as `restart` allows: once in the worker's life, unless you say more. After that the
+ *   worker ends, `join()` is fulfilled all the same, and `status.end` is `"crashed"`. A mailer wants
+ *   something like `{ kind: "bounded", maxRestarts: 5, withinMs: 60_000 }`, and a look at `status`.
  * - The worker keeps the store open: closing it is refused until {@linkcode CursorWorker.join} has been
  *   fulfilled. It also keeps the program running.
  * - A worker of a reader refreshes that reader.
@@ -151,11 +153,12 @@ export function startCursorWorker<
  *   init: { from: "shop@example.com" },
  *   handlerTimeoutMs: 60_000,
  * });
+ * await worker.join(); // leaving the block would stop it
  *
  * // mailer.ts
- * import { serveCursorWorker } from "@batpak/batpak/worker";
+ * import { type CursorRealmContext, serveCursorWorker } from "@batpak/batpak/worker";
  *
- * serveCursorWorker<{ from: string }>(async (batch, { init }) => {
+ * serveCursorWorker(async (batch, { init }: CursorRealmContext<{ from: string }>) => {
  *   for (const event of batch) await sendMail(init.from, event.payload);
  *   return "continue";
  * });
@@ -180,6 +183,10 @@ export function startCursorWorker(
     if (callback !== undefined && typeof callback !== "function") {
       throw new TypeError(`Cannot start a cursor worker: "${name}" is no function`);
     }
+  }
+  // Found out later, the store would be held for ever by a worker that never began.
+  if (signal !== undefined && typeof signal?.addEventListener !== "function") {
+    throw new TypeError('Cannot start a cursor worker: "signal" is no AbortSignal');
   }
   const settings = settingsOf(options);
   const { checkpointId } = settings;
@@ -268,6 +275,8 @@ export class CursorWorker implements CanalHandle {
   readonly settings: ResolvedCursorWorkerSettings;
   readonly #supervisor: Supervisor;
   readonly #ended: Promise<void>;
+  /** Whether somebody has been told what went wrong. */
+  #isTold = false;
   readonly #callbacks: readonly string[];
 
   /**
@@ -324,7 +333,9 @@ export class CursorWorker implements CanalHandle {
   async join(): Promise<void> {
     await this.#ended;
     const { error } = this.#supervisor;
-    if (error !== undefined) throw error;
+    if (error === undefined) return;
+    this.#isTold = true;
+    throw error;
   }
 
   /**
@@ -342,9 +353,17 @@ export class CursorWorker implements CanalHandle {
     this.stop();
   }
 
-  /** As {@linkcode stopAndJoin}. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stopAndJoin();
+  /**
+   * As {@linkcode stopAndJoin}, and silent about what somebody was told by {@linkcode join}: one error is
+   * better than two.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const isTold = this.#isTold;
+    try {
+      await this.stopAndJoin();
+    } catch (error) {
+      if (!isTold) throw error;
+    }
   }
 
   static {

@@ -12,7 +12,12 @@ import type { StoreOptions } from "../store/store_options.ts";
 import { StoreInUseError } from "../store/holders.ts";
 import { withTempDir } from "../tests/support/temp_dir.ts";
 import type { CanalHandle } from "./canal.ts";
-import { CheckpointWriteError, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import {
+  CheckpointBusyError,
+  CheckpointWriteError,
+  loadCheckpoint,
+  saveCheckpoint,
+} from "./checkpoint.ts";
 import { type CursorWorkerOptions, startCursorWorker } from "./cursor_worker.ts";
 import type { CursorWorkerHandler } from "./function_unit.ts";
 import { type CursorWorkerAction, HandlerCrash } from "./handler_unit.ts";
@@ -151,6 +156,7 @@ test("S002-11 S002-18 W-23 what is wrong with the call itself is thrown at once,
     [{ restart: { kind: "never" } }, "TypeError", /restart policy/],
     [{ gaps: { kind: "enabled", capacity: 0 } }, "RangeError", /0 gap observations/],
     [{ onCrash: "log it" }, "TypeError", /"onCrash" is no function/],
+    [{ signal: {} }, "TypeError", /"signal" is no AbortSignal/],
     [{ batchsize: 1 }, "TypeError", /"batchsize"/],
   ];
   for (const [options, name, message] of wrong) {
@@ -905,4 +911,20 @@ test("a worker is given nothing of a fence before it ends, and all of it, or not
   assert.deepEqual(given, [["committed 1", "committed 2"]]);
   await worker.stopAndJoin();
   store.close();
+});
+
+test("a worker that told join() what went wrong does not throw it again when it is disposed", async () => {
+  // Both threw, and the runtimes print nothing of two errors at once but that there were two.
+  using store = openStore();
+  append(store, 1);
+  const options = { checkpointId: "batpak-test-once" };
+  await using first = startCursorWorker(store, {}, options, () => "continue");
+  const refused = async (ask: boolean) => {
+    await using worker = startCursorWorker(store, {}, options, () => "continue");
+    if (ask) await worker.join();
+  };
+  while (first.status.committed === undefined) await scheduler.turn();
+  for (const ask of [true, false]) {
+    await assert.rejects(refused(ask), (error) => error instanceof CheckpointBusyError);
+  }
 });

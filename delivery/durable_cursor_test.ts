@@ -667,3 +667,40 @@ test("a commit says where the cursor is left when what it gave was taken back", 
     };
   });
 });
+
+// The commit of a fence was taken back after a reader had seen it: its cursor stood behind the end of what
+// can be seen, and committing failed as a bug of ours. It is in front of the fence again now.
+for (const end of ["commit", "cancel"] as const) {
+  test(`a durable cursor is in front of a fence whose commit was taken back, then ${end}`, () => {
+    const memory = new MemoryFs();
+    const fs = new RegrettingFs(memory);
+    using store = openStore(fs);
+    append(store, 2);
+    const fence = store.beginFence();
+    fence.append(USER, KIND, "staged");
+    using reader = openReader(memory);
+    const durable = bindCursor(reader, REGION, ID);
+    assert.deepEqual(payloads(durable.cursor), [0, 1]);
+    const seen: unknown[] = [];
+    fs.look = () => {
+      reader.refresh();
+      seen.push(...payloads(durable.cursor));
+    };
+    fs.regret = true;
+    assert.throws(() => fence.commit(), StoreIoError);
+    fs.regret = false;
+    assert.deepEqual(seen, ["staged"]);
+
+    store.sync();
+    reader.refresh();
+    assert.deepEqual(payloads(durable.cursor), []);
+    durable.commit();
+    assert.deepEqual(durable.committed, { position: 3, started: true }); // the begin of the fence
+    fence[end]();
+    append(store, 1);
+    reader.refresh();
+    assert.deepEqual(payloads(durable.cursor), end === "commit" ? ["staged", 0] : [0]);
+    durable.commit();
+    durable.close();
+  });
+}

@@ -163,9 +163,10 @@ export class NeverSkipChecker {
   /**
    * The consumer goes on behind this position: another process took over, or it was rolled back. What it
    * had been given behind the position has to come again. A position that nobody told of as committed
-   * counts as committed now: the consumer died between writing it and saying so.
+   * counts as committed now: the consumer died between writing it and saying so. What `loadCheckpoint`
+   * returns can be handed in as it is.
    */
-  restarted(position: CursorPosition): void {
+  restarted(position: CursorPosition = { position: 0, started: false }): void {
     this.#restartCount++;
     this.#last = sequenceOf(position);
     // What was committed does not come again, wherever it was restarted; the rest has to.

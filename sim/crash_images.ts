@@ -28,7 +28,7 @@ import {
   applyToContent,
   Content,
   type DirNode,
-  FileNode,
+  type FileNode,
   type FileStep,
   keysOf,
   type NameStep,

@@ -236,3 +236,22 @@ test("more images than asked for are drawn: everything lost, everything kept, an
   assert.deepEqual(drawn.slice(0, 2), [2, 52]);
   assert.ok(new Set(drawn).size > 4, `${drawn}`);
 });
+
+test("crash() draws one image of every policy, and the seed decides which", () => {
+  for (const policy of CRASH_POLICIES) {
+    const drawn = (seed: number) => {
+      const fs = appended();
+      const file = fs.open("/a", "write");
+      file.sync("all");
+      for (let i = 0; i < 30; i++) file.append(bytes(`${i % 10}`));
+      return shown(fs.crash(policy, seed));
+    };
+    assert.equal(drawn(1), drawn(1), policy);
+    const seen = new Set(Array.from({ length: 10 }, (_, seed) => drawn(seed)));
+    const isSure = policy === "processKill" || policy === "durable";
+    assert.equal(seen.size === 1, isSure, `${policy}: ${[...seen]}`);
+    if (policy !== "lying" && policy !== "brokenSectors") {
+      for (const image of seen) assert.ok(image.startsWith("a=0123abcd"), `${policy}: ${image}`);
+    }
+  }
+});

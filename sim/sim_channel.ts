@@ -5,6 +5,8 @@
  * @module
  */
 
+import { shareLifeline } from "../delivery/host/realm_lifeline.ts";
+import type { Cancel } from "../platform/scheduler.ts";
 import type { SimScheduler } from "./sim_scheduler.ts";
 
 type Listener = (event: { data: unknown }) => void;
@@ -77,6 +79,21 @@ class SimPort {
     if (type === "message") this.#onmessage?.({ data });
     for (const listener of [...this.#listeners.get(type) ?? []]) listener({ data });
   }
+}
+
+// Those who take a port make sure that they are given one.
+Object.setPrototypeOf(SimPort.prototype, MessagePort.prototype);
+
+/**
+ * Waits for what a realm sets up when its first client connects, which takes real time. To be called
+ * before a simulation with clients.
+ *
+ * @returns what lets go of it, after the simulation.
+ */
+export async function readyForClients(): Promise<Cancel> {
+  const lifeline = shareLifeline();
+  await lifeline.name;
+  return lifeline.release;
 }
 
 /** Two ports that are connected, as `new MessageChannel()` makes them, in simulated time. */

@@ -6,7 +6,7 @@
  */
 
 import { type IoCode, IoFault } from "../platform/fs.ts";
-import { SimRandom } from "./sim_random.ts";
+import type { SimRandom } from "./sim_random.ts";
 import type { SyncOutcome } from "./sim_disk.ts";
 
 /**

@@ -31,7 +31,7 @@ import { checkOffset } from "../platform/offset.ts";
 import { createStaged, publishBytes, TemporaryFile } from "../platform/staged_file.ts";
 import { type CrashPolicy, imagesOf, lyingDisks, sampleImage } from "./crash_images.ts";
 import {
-  DirNode,
+  type DirNode,
   type FileNode,
   type NameStep,
   type Node,
@@ -196,7 +196,7 @@ export class SimFs implements StoreFs {
    * @param policy what the disk is like; see `crash_images.ts`. Default: nothing that was not synced.
    * @param seed decides what is taken. Default: that of the disk.
    */
-  crash(policy: CrashPolicy = "durable", seed?: number): SimFs {
+  crash(policy: CrashPolicy = "durable", seed: number = this.seed): SimFs {
     const random = this.#crashRandom(seed);
     let disk = this.#disk;
     if (policy === "lying") {
@@ -427,7 +427,7 @@ export class SimFs implements StoreFs {
     const late = this.#enter("Copy", target, source);
     const node = this.#copySource(source, target, "Copy");
     const { size } = node.content;
-    if (this.#lookUp(target, "Copy") !== node) this.#copyTo(node, target, "Copy");
+    if (source !== target) this.#copyTo(node, target, "Copy");
     if (late) throw late.error;
     return size;
   }
@@ -444,9 +444,9 @@ export class SimFs implements StoreFs {
   clone(source: string, target: string, preference: ClonePreference): CloneStrategy {
     const late = this.#enter("Clone", target, source);
     const node = this.#copySource(source, target, "Clone");
-    const strategy = preference === "copy" ? "copy" : "hardlink";
+    const strategy = preference === "copy" && source !== target ? "copy" : "hardlink";
     if (strategy === "copy") {
-      if (!samePath(source, target)) this.#copyTo(node, target, "Clone");
+      this.#copyTo(node, target, "Clone");
     } else if (this.#lookUp(target, "Clone") !== node) {
       const [staged] = createStaged(parentOf(target), (path) => this.#link(node, path, "Clone"));
       this.#rename(staged, target, "Clone");
@@ -829,10 +829,6 @@ function split(path: string): string[] {
 function parentOf(path: string): string {
   const end = path.lastIndexOf("/");
   return end === -1 ? "." : path.slice(0, end) || "/";
-}
-
-function samePath(a: string, b: string): boolean {
-  return split(a).join("/") === split(b).join("/");
 }
 
 function checkRange(bytes: Uint8Array, start: number, size: number): void {

@@ -1,5 +1,6 @@
 /**
- * BLAKE3-256 of at most one chunk (1,024 bytes), which is nearly every hash the journal takes.
+ * BLAKE3-256 of at most one chunk (1,024 bytes), which is nearly every hash the journal takes; and what
+ * `blake3_tree.ts` makes longer ones of.
  *
  * The library behind `hash.ts` copies its input into WebAssembly and returns a new array. In Deno a new
  * array costs about 1 µs, more than the hash of a small event. This writes the digest where the caller
@@ -15,6 +16,7 @@ const BLOCK_SIZE = 64;
 
 const FLAG_CHUNK_START = 1;
 const FLAG_CHUNK_END = 2;
+const FLAG_PARENT = 4;
 const FLAG_ROOT = 8;
 
 const IV = Int32Array.of(
@@ -33,6 +35,8 @@ const SCHEDULE = makeSchedule();
 /** The block being compressed, and the chaining value; one hash runs at a time in a realm. */
 const message = new Int32Array(16);
 const chaining = new Int32Array(8);
+/** The number of the chunk being compressed; 0 for a parent. */
+let counter = 0;
 
 function makeSchedule(): Uint8Array {
   const permutation = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
@@ -53,6 +57,48 @@ export function blake3Chunk(
   target: Uint8Array,
   at: number,
 ): void {
+  compressChunk(bytes, start, end, FLAG_ROOT);
+  writeChaining(target, at);
+}
+
+/**
+ * Puts the chaining value of a chunk of a longer input into `value`.
+ *
+ * @param number of the chunk in the input, from 0.
+ */
+export function chunkValue(
+  bytes: Uint8Array,
+  size: number,
+  number: number,
+  value: Int32Array,
+): void {
+  counter = number;
+  compressChunk(bytes, 0, size, 0);
+  counter = 0;
+  value.set(chaining);
+}
+
+/** Puts the chaining value of the parent of two into `left`. */
+export function parentValue(left: Int32Array, right: Int32Array): void {
+  compressParent(left, right, 0);
+  left.set(chaining);
+}
+
+/** Writes the digest of the input that the two last parents, or chunks, are of. */
+export function rootDigest(left: Int32Array, right: Int32Array, target: Uint8Array): void {
+  compressParent(left, right, FLAG_ROOT);
+  writeChaining(target, 0);
+}
+
+function compressParent(left: Int32Array, right: Int32Array, flags: number): void {
+  message.set(left);
+  message.set(right, 8);
+  chaining.set(IV);
+  compress(BLOCK_SIZE, FLAG_PARENT | flags);
+}
+
+/** Compresses a chunk into `chaining`. */
+function compressChunk(bytes: Uint8Array, start: number, end: number, lastFlags: number): void {
   for (let i = 0; i < 8; i++) chaining[i] = IV[i];
   let flags = FLAG_CHUNK_START;
   let position = start;
@@ -72,7 +118,10 @@ export function blake3Chunk(
     }
     message[i] = word;
   }
-  compress(rest, flags | FLAG_CHUNK_END | FLAG_ROOT);
+  compress(rest, flags | FLAG_CHUNK_END | lastFlags);
+}
+
+function writeChaining(target: Uint8Array, at: number): void {
   for (let i = 0; i < 8; i++) {
     const word = chaining[i];
     target[at + i * 4] = word;
@@ -103,9 +152,8 @@ function compress(size: number, flags: number): void {
   let v9 = IV[1];
   let v10 = IV[2];
   let v11 = IV[3];
-  // The counter of the only chunk is 0.
-  let v12 = 0;
-  let v13 = 0;
+  let v12 = counter | 0;
+  let v13 = (counter / 0x1_0000_0000) | 0;
   let v14 = size;
   let v15 = flags;
   let x = 0;

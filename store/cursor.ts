@@ -345,7 +345,8 @@ export class Cursor {
 
   get #endSequence(): number {
     const { firstSequence, index } = this.#host.source;
-    return firstSequence + index.count;
+    // What a fence has staged may be seen one day, and would be skipped.
+    return firstSequence + index.visibleCount;
   }
 
   /** The rows of the next events, and goes past them. The list is used again for the next ones. */

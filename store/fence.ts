@@ -38,7 +38,9 @@ export class FenceActiveError extends StoreError {
    * @param action what was attempted, as an infinitive.
    */
   constructor(action: string) {
-    super(`Cannot ${action} while a fence is open: use the fence, or commit or cancel it first`);
+    super(
+      `Cannot ${action} while a fence is open: do it through the fence, or wait until it has ended and try again`,
+    );
   }
 }
 

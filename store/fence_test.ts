@@ -186,7 +186,8 @@ test("X-06 nothing passes an open fence", () => {
       (error) =>
         error instanceof FenceActiveError && error.code === "FENCE_ACTIVE" &&
         error.message ===
-          `Cannot ${action} while a fence is open: use the fence, or commit or cancel it first`,
+          `Cannot ${action} while a fence is open: do it through the fence, or wait until it has ended ` +
+            "and try again",
     );
   }
   assert.equal(fs.stat("copy"), undefined);

@@ -1,16 +1,21 @@
 /**
  * BLAKE3-256, the only hash of the journal.
  *
- * The WebAssembly module is compiled once, at import, so that everything after it is synchronous. One
- * hasher serves the realm: a call runs to its end before the next can begin. A second one serves
+ * Everything is synchronous. The WebAssembly module is compiled in the background when this file is
+ * imported, and until it is ready `blake3_tree.ts` does the same work at a fraction of the speed. Waiting
+ * for it at the top level would be simpler, and would lose what is posted to a worker that imports us: the
+ * runtimes deliver messages while a module waits, and nobody listens yet.
+ *
+ * One hasher serves the realm: a call runs to its end before the next can begin. A second one serves
  * whatever comes piece by piece. Short inputs take the faster way of `blake3_chunk.ts`.
  *
  * @module
  */
 
-import { createBLAKE3 } from "hash-wasm";
+import { createBLAKE3, type IHasher } from "hash-wasm";
 import { assert } from "./assert.ts";
 import { blake3Chunk, CHUNK_SIZE_MAX } from "./blake3_chunk.ts";
+import { Blake3Tree } from "./blake3_tree.ts";
 
 /** Bytes of a digest. */
 export const HASH_SIZE = 32;
@@ -18,8 +23,11 @@ export const HASH_SIZE = 32;
 /** No bytes. */
 export const NO_BYTES: Uint8Array = new Uint8Array(0);
 
-const hasher = await createBLAKE3();
-const streamHasher = await createBLAKE3();
+let hasher: IHasher | undefined;
+let streamHasher: IHasher | undefined;
+// Where there is no WebAssembly, it stays as it is.
+createBLAKE3().then((ready) => hasher = ready, () => {});
+createBLAKE3().then((ready) => streamHasher = ready, () => {});
 
 /** The BLAKE3-256 digest of `bytes`, in a new array. */
 export function blake3(bytes: Uint8Array): Uint8Array {
@@ -35,8 +43,12 @@ export function blake3Into(
   end: number,
   target: Uint8Array,
 ): void {
-  if (end - start <= CHUNK_SIZE_MAX) blake3Chunk(bytes, start, end, target, 0);
-  else target.set(hasher.init().update(bytes.subarray(start, end)).digest("binary"));
+  if (end - start <= CHUNK_SIZE_MAX) return blake3Chunk(bytes, start, end, target, 0);
+  const input = bytes.subarray(start, end);
+  if (hasher !== undefined) return target.set(hasher.init().update(input).digest("binary"));
+  const tree = new Blake3Tree();
+  tree.update(input);
+  target.set(tree.digest());
 }
 
 /**
@@ -46,35 +58,42 @@ export function blake3Into(
 export class Blake3Stream {
   /** Whose state the hasher holds. */
   static #holder: Blake3Stream | undefined;
+  /** Does the work of a stream that was begun before the hasher was ready. */
+  readonly #tree: Blake3Tree | undefined = streamHasher === undefined
+    ? new Blake3Tree()
+    : undefined;
   /** The state, while another stream has the hasher. */
   #state: Uint8Array | undefined;
   #begun = false;
 
   /** Adds bytes. */
   update(bytes: Uint8Array): void {
-    this.#take();
-    streamHasher.update(bytes);
+    if (this.#tree !== undefined) this.#tree.update(bytes);
+    else this.#take().update(bytes);
   }
 
   /** The 32-byte digest of all bytes so far. Ends the stream. */
   digest(): Uint8Array {
-    this.#take();
+    if (this.#tree !== undefined) return this.#tree.digest();
+    const digest = this.#take().digest("binary");
     Blake3Stream.#holder = undefined;
-    return streamHasher.digest("binary");
+    return digest;
   }
 
-  #take(): void {
+  #take(): IHasher {
+    const hasher = streamHasher as IHasher;
     const holder = Blake3Stream.#holder;
-    if (holder === this) return;
-    if (holder !== undefined) holder.#state = streamHasher.save();
-    if (this.#state !== undefined) streamHasher.load(this.#state);
+    if (holder === this) return hasher;
+    if (holder !== undefined) holder.#state = hasher.save();
+    if (this.#state !== undefined) hasher.load(this.#state);
     else {
       assert(!this.#begun, "a stream that has ended takes no more bytes");
-      streamHasher.init();
+      hasher.init();
     }
     this.#begun = true;
     this.#state = undefined;
     Blake3Stream.#holder = this;
+    return hasher;
   }
 }
 

@@ -5,7 +5,6 @@
  */
 
 import { IoFault } from "../platform/fs.ts";
-import { assert } from "./assert.ts";
 import {
   CorruptionError,
   JournalChangingError,
@@ -67,6 +66,17 @@ function layoutOf(dir: string, { fs }: ResolvedOptions): string {
 }
 
 const LAYOUT_NAME = /\.fbat(?:$|\.)|^compaction\.pending$|^journal\.base$/;
+
+/**
+ * From where on what could be seen is not what can be seen now; `undefined` when all of it is the same.
+ * A commit of a fence may have been taken back, and then what it had shown is hidden again.
+ */
+function firstRetracted(before: EventSource, after: EventSource): number | undefined {
+  const difference = firstDifference(before, after);
+  const beforeEnd = before.firstSequence + before.index.visibleCount;
+  const afterEnd = after.firstSequence + after.index.visibleCount;
+  return afterEnd < beforeEnd ? Math.min(afterEnd, difference ?? afterEnd) : difference;
+}
 
 /**
  * The sequence of the first event that is another one now, or is not there any more; `undefined` when all
@@ -264,7 +274,7 @@ export class ReadOnlyStore extends JournalReader {
     const { source: fresh, loader } = loadBesideWriter(this.dir, this.options);
     if (loader.storeId === undefined) throw new JournalNotFoundError(this.dir);
     const { source } = this;
-    const retractedFrom = firstDifference(source, fresh);
+    const retractedFrom = firstRetracted(source, fresh);
     if (retractedFrom !== undefined) {
       source.retractions.push(retractedFrom);
       this.#durableSequence = Math.min(this.#durableSequence, retractedFrom);
@@ -306,7 +316,6 @@ export class ReadOnlyStore extends JournalReader {
     // Not all that has been read: what a fence still hides becomes visible by an event behind it, and then
     // that one has to be durable too.
     const visibleEnd = () => this.source.firstSequence + this.source.index.visibleCount;
-    assert(sequence < visibleEnd(), "only what may be seen is made durable");
     withIo("make an event durable", () => {
       // A segment is replaced only after it was sealed, so a second look finds a newer one.
       for (let attempt = 1; sequence >= this.#durableSequence; attempt++) {
@@ -317,6 +326,8 @@ export class ReadOnlyStore extends JournalReader {
         try {
           this.#syncFile(segment.path);
           this.#durableSequence = end;
+          // It was seen, and the commit of its fence was taken back: it is hidden, and durable.
+          if (sequence >= end) return;
         } catch (error) {
           if (attempt === ATTEMPT_COUNT_MAX || !isLayoutChange(error)) throw error;
           this.refresh();

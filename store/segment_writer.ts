@@ -72,6 +72,9 @@ export class SegmentWriter {
       const file = this.#fs.open(last.path, "write");
       try {
         this.#activate(last, file, file.size());
+        // Whoever wrote what is there may have been killed before a sync, or have had one fail. Sealed
+        // without one, it would be missing in front of the next segment after a power cut.
+        this.#unsynced = true;
       } catch (error) {
         file.close();
         throw error;

@@ -654,3 +654,20 @@ test("the newest events are read back from memory, across buffers and after fail
     sizes,
   );
 });
+
+// An open that rolled at once sealed a segment which the writer before had not synced: after a power cut it
+// was shorter than the next one says, and the journal refused. It is synced before the next one is there.
+test("what a killed writer left unsynced is synced before the next segment follows it", () => {
+  const { fs, store } = begun();
+  const end = store.stats().logBytes;
+  const image = fs.snapshot();
+  // Without space taken in advance there is nothing to cut off, and that would sync it as well.
+  const file = image.open(FIRST, "write");
+  file.resize(end);
+  file.close();
+  const recording = new RecordingFs(image);
+  openStore(recording, { segmentMaxBytes: end });
+  const published = recording.changes.indexOf(`rename ${SECOND}`);
+  assert.ok(published >= 0, "the open has begun the next segment");
+  assert.ok(recording.changes.slice(0, published).includes(`sync ${FIRST}`));
+});

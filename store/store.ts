@@ -281,6 +281,15 @@ export class Store extends JournalReader {
     return ReadOnlyStore.open(dir, options);
   }
 
+  /**
+   * Whether every event is known to survive a power cut; also of a store that is closed.
+   *
+   * @internal
+   */
+  get isAllDurable(): boolean {
+    return this.#durableRows === this.source.index.count;
+  }
+
   /** Events with a sequence below this are known to survive a power cut. */
   override get durableSequence(): number {
     return this.source.firstSequence + this.#durableRows;

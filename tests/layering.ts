@@ -3,7 +3,7 @@
  * what time it is, or how the dice fall.
  *
  * ```
- * cli → mod.ts → delivery → store → platform        sim → mod.ts, store, platform
+ * cli → mod.ts → delivery → store → platform        sim → mod.ts, delivery, store, platform
  * ```
  *
  * The rules are worth a test because everything else rests on them. The journal runs on two runtimes
@@ -58,7 +58,7 @@ const CHECKED_LAYERS: ReadonlyMap<LayerName, Layer> = new Map([
     { below: ["platform"], packages: ["hash-wasm", "@msgpack/msgpack", "@standard-schema/spec"] },
   ],
   ["platform", { below: [], packages: [] }],
-  ["sim", { below: ["surface", "store", "platform"], packages: [] }],
+  ["sim", { below: ["surface", "delivery", "store", "platform"], packages: [] }],
 ]);
 
 /** The one file of the command that talks to the terminal and the process. */

@@ -212,6 +212,8 @@ class Stress {
     assert.deepEqual(this.#broken, []);
     if (this.#reader === undefined) return;
     this.#reader.refresh();
+    // Taking a view checks what holds in it.
+    this.#reader.frontier();
     auditEvents(this.#reader, readOutcomes(this.#notesDir, {}), {});
     const { intact, findings } = verifyJournal(this.#dir);
     assert.ok(intact, JSON.stringify(findings));

@@ -33,7 +33,8 @@ export type HostFailure =
  * | Reason         | Remedy                                                                     |
  * | -------------- | -------------------------------------------------------------------------- |
  * | `closed`       | open the journal again, in a new worker                                    |
- * | `died`         | start a new worker; repeat appends under their idempotency keys            |
+ * | `died`         | start a new worker; repeat appends under their idempotency keys. While it  |
+ * |                | finds the store locked, the old one is still ending: try again             |
  * | `timeout`      | repeat under the idempotency key, or allow more time                       |
  * | `disconnected` | connect again                                                              |
  * | `cutOff`       | keep to the protocol: use the client of the same version                   |

@@ -26,7 +26,12 @@ import type { Scheduler } from "../../platform/scheduler.ts";
 import { type SharedWords, wakeWord } from "../../platform/shared_words.ts";
 import { AppendDraft } from "../../store/append.ts";
 import { assertKnownKeys, assertUint } from "../../store/assert.ts";
-import { BatchError, type StoreError } from "../../store/errors.ts";
+import {
+  BatchError,
+  StoreClosedError,
+  type StoreError,
+  WriterCrashedError,
+} from "../../store/errors.ts";
 import { type Fence, FenceNotActiveError } from "../../store/fence.ts";
 import { StoreInUseError } from "../../store/holders.ts";
 import type { Receipt } from "../../store/receipt.ts";
@@ -127,18 +132,26 @@ export class StoreHost {
   #turnIsPlanned = false;
   #closed = false;
   readonly #onClose: () => void;
+  #letGo: () => void;
 
   /**
-   * Serves a store.
+   * Serves a store, and keeps it open: `close()` of the store is refused until {@linkcode close} was called.
+   * When it is closed by `using` all the same, clients are told as {@linkcode close} tells them.
    *
    * @throws {RangeError} when an option is out of its range.
+   * @throws {StoreClosedError} when the store is closed.
    * @throws {TypeError} when there is no such option.
    */
   constructor(store: Store, options: ServeOptions = {}, onClose: () => void = () => {}) {
     this.store = store;
     this.#limits = limitsOf(options);
     this.#onClose = onClose;
+    this.#letGo = this.#hold();
     hostCount++;
+  }
+
+  #hold(): () => void {
+    return this.store.hold("a StoreHost", () => this.#lose());
   }
 
   /** How many clients are connected. */
@@ -175,11 +188,26 @@ export class StoreHost {
     try {
       for (const session of this.#sessions) session.cancelFences();
       this.commit();
+      this.#letGo();
       this.store.close();
     } catch (error) {
-      if (error instanceof StoreInUseError) throw error;
+      if (error instanceof StoreInUseError) {
+        this.#letGo = this.#hold();
+        throw error;
+      }
       failure = error;
     }
+    this.#end(failure);
+    if (failure !== undefined) throw failure;
+  }
+
+  /** The store was closed under it. */
+  #lose(): void {
+    this.commit();
+    this.#end(undefined);
+  }
+
+  #end(failure: unknown): void {
     this.#closed = true;
     hostCount--;
     const end = closedError("go on", failure);
@@ -189,7 +217,6 @@ export class StoreHost {
       this.#closeSoon(line);
     }
     this.#onClose();
-    if (failure !== undefined) throw failure;
   }
 
   /**
@@ -288,7 +315,9 @@ export class StoreHost {
     try {
       this.store.sync();
     } catch (error) {
-      failure = error;
+      // Closing syncs as well. What a close could not sync may have been written.
+      if (!(error instanceof StoreClosedError)) failure = error;
+      else if (!this.store.isAllDurable) failure = new WriterCrashedError("append", error);
     }
     for (const session of waiting) session.settle(failure);
   }

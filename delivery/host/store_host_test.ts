@@ -17,6 +17,7 @@ import {
 } from "../../store/errors.ts";
 import { defineEvent, ValidationError } from "../../store/event_definition.ts";
 import { EventKind } from "../../store/event_kind.ts";
+import { StoreInUseError } from "../../store/holders.ts";
 import { OperationKey } from "../../store/ids.ts";
 import { type Receipt, SigningKey, verifyReceipt } from "../../store/receipt.ts";
 import { Region } from "../../store/region.ts";
@@ -808,6 +809,38 @@ test("a gate answers when its watermark covers the append, and does nothing to t
     client.append(USER, KIND, 7, { gate: { watermark: "odd" as never, timeoutMs: 0 } }),
     TypeError,
   );
+});
+
+// Its owner could close a store under its host: clients that waited for a sync were told of a failure,
+// though the close had synced, and nobody told the others anything. It is refused now, and `using` tells all.
+test("a store is not closed while a host serves it, and `using` ends what the clients began", async () => {
+  for (const fault of [false, true]) {
+    const rig = new Rig();
+    const client = await rig.connect();
+    await client.append(USER, KIND, "first");
+    assert.throws(() => rig.store.close(), StoreInUseError);
+    const { appendDraft } = rig.store;
+    rig.store.appendDraft = function (...args) {
+      const receipt = appendDraft.apply(this, args);
+      // Before the turn that the sync waits for.
+      queueMicrotask(() => {
+        if (fault) rig.fs.failNext({ op: "sync", code: "EIO" });
+        try {
+          this[Symbol.dispose]();
+        } catch (error) {
+          assert.ok(fault && error instanceof WriterCrashedError);
+        }
+      });
+      return receipt;
+    };
+    const waiting = client.append(USER, KIND, "last", DURABLE);
+    if (fault) await assert.rejects(waiting, WriterCrashedError);
+    else assert.equal((await waiting).globalSequence, 2);
+    await assert.rejects(client.append(USER, KIND, "late"), { code: "HOST", reason: "closed" });
+    assert.equal(rig.host.clientCount, 0);
+    assert.throws(() => rig.host.openPort(), { reason: "closed" });
+    rig.host.close();
+  }
 });
 
 test("a store that somebody follows in its own realm is not closed by a client", async () => {

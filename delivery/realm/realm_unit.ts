@@ -170,11 +170,12 @@ export class RealmUnit implements HandlerUnit {
         },
         [places.frames.buffer],
         {
-          isReply: (message) => "number" in message && message.number === number,
+          isReply: (message) => isSettlement(message) && message.number === number,
           timeoutMs: this.#options.handlerTimeoutMs,
           timeoutText: `the handler did not come back within ${this.#options.handlerTimeoutMs} ms`,
         },
       );
+      assert(isSettlement(reply), "nothing else is taken for a reply");
       switch (reply.type) {
         case "settled":
           return reply.result;
@@ -246,6 +247,14 @@ export class RealmUnit implements HandlerUnit {
     });
   }
 }
+
+/** Anything else with the number of the batch is no answer: taken for one, it would be asked for ever. */
+function isSettlement(message: RealmMessage): message is Settlement {
+  const { type } = message;
+  return type === "settled" || type === "crashed" || type === "unreadable";
+}
+
+type Settlement = Extract<RealmMessage, { readonly number: number }>;
 
 function placesOf({ source }: CursorHost, batch: readonly StoredEvent[]): FramePlaces {
   let places: FramePlaces;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import type { WorkerLike } from "../../platform/realm.ts";
+import { holdLifeline } from "../../platform/lifeline.ts";
 import { runtime } from "../../platform/runtime.ts";
 import { inTempDir } from "../../platform/testdata/processes.ts";
 import type { CursorOptions } from "../../store/cursor.ts";
@@ -14,8 +14,9 @@ import type { StoredEvent } from "../../store/stored_event.ts";
 import { OTHER, PAID, PLACED } from "../../tests/support_api/journal.ts";
 import { type CursorWorkerContext, HandlerCrash, UnitDeath } from "../handler_unit.ts";
 import { BatchTooLargeError, type RealmOptions, RealmUnit } from "./realm_unit.ts";
-import { tagged } from "./protocol.ts";
+import { PROTOCOL_VERSION, tagged } from "./protocol.ts";
 import type { Note, Plan } from "./testdata/handler.ts";
+import type { WorkerLike } from "../../platform/realm.ts";
 
 /** A function that starts the worker in a file of `testdata/`. */
 function startWorker(name = "handler.ts"): () => WorkerLike {
@@ -682,5 +683,66 @@ test(
     });
     // Its size is nobody's concern; that it is no event's is.
     await assert.rejects(unit.handle(events.slice(1)), CorruptionError);
+  }),
+);
+
+/** What looks like a worker, and answers each message as it is told. */
+class PretendedWorker extends EventTarget implements WorkerLike {
+  batchCount = 0;
+
+  constructor(readonly answerTo: (number: number) => readonly object[]) {
+    super();
+    queueMicrotask(() => this.#say({ type: "hello", version: PROTOCOL_VERSION }));
+  }
+
+  postMessage(
+    message: { readonly type: string; readonly number: number; readonly lifeline: string },
+  ): void {
+    if (message.type === "start") {
+      void holdLifeline(message.lifeline).then(() => this.#say({ type: "ready" }));
+    }
+    if (message.type !== "batch" || ++this.batchCount > 10) return;
+    for (const answer of this.answerTo(message.number)) this.#say(answer);
+  }
+
+  terminate(): void {
+    // So that nobody waits for the end.
+    queueMicrotask(() => this.dispatchEvent(new Event("close")));
+  }
+
+  #say(message: object): void {
+    const data = { batpak: "batpak:cursor-worker", ...message };
+    queueMicrotask(() => this.dispatchEvent(new MessageEvent("message", { data })));
+  }
+}
+
+// A message with the number of the batch that is no answer was taken for one, and the batch sent again, over
+// and over. It is left aside, and the time limit holds.
+test(
+  "messages that are no answer to a batch settle nothing",
+  withFixture(async (fixture) => {
+    fixture.append(3);
+    const wrong = (number: number) => [
+      { type: "hello", number },
+      { type: "ready", number },
+      { type: "nonsense", number },
+      { type: "settled", number: number + 1, result: "stop" },
+      { type: "settled", number: number - 1, result: "stop" },
+    ];
+    const silent = new PretendedWorker(wrong);
+    const slow = await fixture.started({}, { worker: silent, handlerTimeoutMs: 50 });
+    const batch = fixture.store.query({ kind: PLACED });
+    await assert.rejects(slow.handle(batch), isDeath(/did not come back within 50 ms/));
+    assert.equal(silent.batchCount, 1);
+
+    const right = (number: number) => [
+      ...wrong(number),
+      { type: "settled", number, result: "continue" },
+    ];
+    const talkative = new PretendedWorker(right);
+    const unit = await fixture.started({}, { worker: talkative });
+    assert.equal(await unit.handle(batch), "continue");
+    assert.equal(await unit.handle(batch), "continue");
+    assert.equal(talkative.batchCount, 2);
   }),
 );

@@ -58,10 +58,10 @@ export interface CursorRealmContext<Init = unknown> {
  * Handles a batch, which is never empty, and says what came of it. What it throws is a crash, and so is
  * returning anything but an action: silence must not commit.
  */
-export type CursorRealmHandler<Init = unknown> = (
-  batch: readonly StoredEvent[],
-  context: CursorRealmContext<Init>,
-) => CursorWorkerAction | Promise<CursorWorkerAction>;
+export type CursorRealmHandler<
+  Init = unknown,
+  Result = CursorWorkerAction | Promise<CursorWorkerAction>,
+> = (batch: readonly StoredEvent[], context: CursorRealmContext<Init>) => Result;
 
 /** What else a realm can be told. */
 export interface CursorRealmOptions<Init = unknown> {
@@ -77,14 +77,15 @@ export interface CursorRealmOptions<Init = unknown> {
  *
  * Events come straight from the segment files, in order, with the same guarantees as in the store's own
  * realm: at least once, and nothing skipped. In Deno the realm needs `--allow-read` for the journal's
- * directory and nothing else. An event that the handler keeps keeps the bytes that were read with it, up
+ * directory, and its files have to be readable to load them. An event that the handler keeps keeps the bytes that were read with it, up
  * to a mebibyte.
  *
  * Nothing that the handler throws ends the realm: its state is there when it gets the batch again. An
  * exception outside of it does: the host starts the realm anew when it has been given a function for that
  * and the restart budget allows it.
  *
- * @param handler called with one batch at a time.
+ * @param handler called with one batch at a time. Say what `init` is where you take it, as in
+ * `async (batch, { init }: CursorRealmContext<{ from: string }>) => …`, and TypeScript infers the rest.
  * @throws {Error} when the realm serves already.
  *
  * @example A worker file that counts
@@ -98,8 +99,14 @@ export interface CursorRealmOptions<Init = unknown> {
  * });
  * ```
  */
-export function serveCursorWorker<Init = unknown>(
-  handler: CursorRealmHandler<Init>,
+export function serveCursorWorker<
+  Init = unknown,
+  // Without the const, TypeScript takes the only action that an async handler returns for a mere string.
+  const Result extends CursorWorkerAction | Promise<CursorWorkerAction> =
+    | CursorWorkerAction
+    | Promise<CursorWorkerAction>,
+>(
+  handler: CursorRealmHandler<Init, Result>,
   options: CursorRealmOptions<Init> = {},
 ): void {
   if (isServing) throw new Error("Cannot serve a second cursor worker: this realm serves one");

@@ -51,7 +51,10 @@ export class WaitTimeoutError extends StoreError {
     options: { watermark: WatermarkKind; target: number; waitedMs: number; lane?: number },
   ) {
     const { watermark, target, waitedMs, lane } = options;
-    super(`Cannot ${actionOf(watermark, target, lane)}: it was not there within ${waitedMs} ms`);
+    const hint = watermark === "durable" ? ". Only a sync moves it, and waiting causes none" : "";
+    super(
+      `Cannot ${actionOf(watermark, target, lane)}: it was not there within ${waitedMs} ms${hint}`,
+    );
     this.watermark = watermark;
     this.target = target;
     this.waitedMs = waitedMs;

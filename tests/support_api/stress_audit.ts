@@ -31,6 +31,7 @@ interface Outcome {
   isCommitting: boolean;
   /** It was refused, or its fence was cancelled or left. */
   isRefused: boolean;
+  isReplayed: boolean;
   ack: ProducerNote & { readonly t: "ack" } | undefined;
 }
 
@@ -55,6 +56,7 @@ export function readOutcomes(notesDir: string, counts: Counts): Map<string, Outc
           isRetried: false,
           isCommitting: false,
           isRefused: false,
+          isReplayed: false,
           ack: undefined,
         });
         continue;
@@ -94,9 +96,15 @@ export function readOutcomes(notesDir: string, counts: Counts): Map<string, Outc
             assert.deepEqual(note.sequences, ack.sequences, `${note.op} stays where it is`);
           }
           outcome.ack = note;
+          outcome.isReplayed ||= note.replayed;
         }
       }
     }
+  }
+  for (const { plan, isReplayed, isRetried } of outcomes.values()) {
+    // The first life may be the one that is told: a realm that is terminated can go on for a moment, while
+    // the next one tries the same.
+    assert.ok(isRetried || !isReplayed, `${plan.op} is replayed, and was tried once`);
   }
   return outcomes;
 }

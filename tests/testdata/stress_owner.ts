@@ -21,6 +21,8 @@ export interface OwnerOrder {
 }
 
 const PRODUCER_COUNT = 4;
+/** How long the lock of a realm that is gone may stay, on a machine that has other things to do. */
+const LOCKED_MS_MAX = 10_000;
 const { dir, notesDir, generation, seed }: OwnerOrder = JSON.parse(process.argv[2]);
 const random = seededRandom(seed);
 const notes = new Notes<OwnerNote>(`${notesDir}/process.${padded(generation)}`);
@@ -70,12 +72,25 @@ async function replaceStore(): Promise<void> {
   notes.write({ t: "killedStore" });
   served.worker.terminate();
   // A realm that is busy may go on for a moment. Then its clients are told.
-  for (let death: unknown; death === undefined;) {
-    death = await served.client.sync().then(() => undefined, (error) => error);
-    const { reason } = (death ?? {}) as { reason?: string };
-    if (death !== undefined && reason !== "died") broken(`the end of the store is ${death}`);
+  for (;;) {
+    const death: unknown = await served.client.sync().then(() => undefined, (error) => error);
+    if (death === undefined) continue;
+    if ((death as { reason?: string }).reason !== "died") {
+      broken(`the end of the store is ${death}`);
+    }
+    break;
   }
-  served = await openStore();
+  // Its last thread may still be ending, and has the lock until then.
+  for (const startMs = performance.now();;) {
+    try {
+      served = await openStore();
+      break;
+    } catch (error) {
+      const isLate = performance.now() - startMs > LOCKED_MS_MAX;
+      if ((error as { code?: string }).code !== "STORE_LOCKED" || isLate) throw error;
+      notes.write({ t: "refused", code: "STORE_LOCKED" });
+    }
+  }
   // Some have noticed. One that blocks does not, until its time is over.
   for (const producer of producers) producer.replace();
 }
