@@ -739,6 +739,17 @@ export abstract class JournalReader {
   }
 
   /**
+   * Refuses what nobody may be in the way of.
+   *
+   * @throws {StoreInUseError} naming who holds the store.
+   *
+   * @internal
+   */
+  assertNotHeld(action: string): void {
+    this.holders.assertNone(action);
+  }
+
+  /**
    * Lets go of files and locks. Reads fail afterwards; a second call does nothing.
    *
    * @throws {StoreInUseError} while workers follow the store: stop and join them first.

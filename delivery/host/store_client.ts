@@ -567,14 +567,15 @@ export class StoreClient {
 
   /**
    * Closes the store for everybody, and with it the worker that serves it. Everything that was asked for
-   * before is done and answered. Once it is closed there is nothing more to do, and that is no error.
+   * before is done and answered. Once it is closed, or its realm has died, there is nothing more to do, and
+   * that is no error.
    *
    * @throws {HostError} when this client may not do that: only those that are connected to the worker
    * itself may, and those that they let.
    * @throws {WriterCrashedError} when closing could not make everything durable. The store is closed.
    */
   async shutdown(): Promise<void> {
-    if (this.#end?.reason === "closed") return;
+    if (this.#end?.reason === "closed" || this.#end?.reason === "died") return;
     this.#assertOpen("close the store");
     try {
       await this.#ask(askShutdown());

@@ -33,7 +33,6 @@ import {
   WriterCrashedError,
 } from "../../store/errors.ts";
 import { type Fence, FenceNotActiveError } from "../../store/fence.ts";
-import { StoreInUseError } from "../../store/holders.ts";
 import type { Receipt } from "../../store/receipt.ts";
 import type { Store } from "../../store/store.ts";
 import { type Channel, PortChannel } from "./channel.ts";
@@ -177,24 +176,25 @@ export class StoreHost {
    * Closes the store, and tells all clients. Appends that wait are made durable and answered first, and
    * fences of clients that are open are cancelled. A second call does nothing.
    *
-   * @throws {StoreInUseError} when somebody in this realm follows the store. Nothing was closed, and
-   * fences of clients are cancelled all the same.
+   * @throws {StoreInUseError} when somebody in this realm follows the store. Nothing was done.
    * @throws {WriterCrashedError} when a sync fails or has failed. The clients are told all the same, and the
    * lock is released.
    */
   close(): void {
     if (this.#closed) return;
+    this.#letGo();
+    try {
+      this.store.assertNotHeld("close");
+    } catch (error) {
+      this.#letGo = this.#hold();
+      throw error;
+    }
     let failure: unknown;
     try {
       for (const session of this.#sessions) session.cancelFences();
       this.commit();
-      this.#letGo();
       this.store.close();
     } catch (error) {
-      if (error instanceof StoreInUseError) {
-        this.#letGo = this.#hold();
-        throw error;
-      }
       failure = error;
     }
     this.#end(failure);

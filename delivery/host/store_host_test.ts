@@ -846,8 +846,13 @@ test("a store is not closed while a host serves it, and `using` ends what the cl
 test("a store that somebody follows in its own realm is not closed by a client", async () => {
   using rig = new Rig();
   await using client = await rig.connect();
+  await using other = await rig.connect();
   const worker = startCursorWorker(rig.store, {}, {}, () => "continue");
+  const fence = await other.beginFence();
+  await fence.append(USER, KIND, 0);
   await assert.rejects(client.shutdown(), { code: "STORE_IN_USE" });
+  // Nothing has happened to anybody: a refused close used to cancel the fences of all clients.
+  assert.equal((await fence.commit()).length, 1);
   await client.append(USER, KIND, 1);
   await worker.stopAndJoin();
 });
