@@ -133,6 +133,10 @@ class Explorer {
     };
     this.#oracle = new Oracle(DRIVER_DIR, scenario.options);
     let fs = new SimFs({ seed: this.#options.seed });
+    // Whoever is killed between making a directory and syncing the one above leaves a directory that the
+    // next process has no reason to sync, and often no right to. So it is there from the beginning.
+    fs.createDirAll(DRIVER_DIR);
+    fs = fs.snapshot();
     const driver = new Driver(fs, scenario.options);
     if (scenario.prepare !== undefined) {
       const left = scenario.prepare(driver) ?? fs.snapshot();
@@ -168,7 +172,9 @@ class Explorer {
   }
 
   #take(step: SimStep): void {
-    const fact = factOf(step);
+    // Nobody is told that the system has forgotten what it was given.
+    const isDropped = step.type === "sync" && step.outcome === "reverted";
+    const fact: OracleFact | undefined = isDropped ? { type: "dropped" } : factOf(step);
     if (fact === undefined) return;
     this.#oracle.take(fact);
     this.#seen.clear();
@@ -184,15 +190,16 @@ class Explorer {
       image++;
       if (only !== undefined && only[0].image !== image) continue;
       count.images++;
-      const digest = digestTree(fs);
+      const digest = digestOf(fs, powerCut);
       // When a process dies more is promised, so whoever was judged for that need not be again.
-      if (this.#seen.has(`kill ${digest}`)) continue;
+      if (powerCut && this.#seen.has(`shown ${digest}`)) continue;
       const key = `${powerCut ? HOLEY.has(policy) ? "holey" : "cut" : "kill"} ${digest}`;
       if (this.#seen.has(key)) continue;
       this.#seen.add(key);
+      if (!powerCut) this.#seen.add(`shown ${digest.split(" ")[0]}`);
       const place = { position, policy, image };
       const isRecovered = only === undefined
-        ? recoverEvery > 0 && (!powerCut || count.judged % recoverEvery === 0)
+        ? recoverEvery > 0 && count.judged % recoverEvery === 0
         : only.length > 1;
       const copy = isRecovered ? copyOf(fs) : undefined;
       count.judged++;
@@ -217,7 +224,8 @@ class Explorer {
           image++;
           if (second !== undefined && second.image !== image) continue;
           const isCut = powerCut || policy !== "processKill";
-          const key = `${isCut ? HOLEY.has(policy) ? "holey" : "cut" : "kill"} ${digestTree(left)}`;
+          const digest = digestOf(left, policy !== "processKill");
+          const key = `${isCut ? HOLEY.has(policy) ? "holey" : "cut" : "kill"} ${digest}`;
           if (seen.has(key)) continue;
           seen.add(key);
           count.recoveries++;
@@ -287,6 +295,13 @@ function isClaim(step: SimStep | undefined): boolean {
 function lineOfStep(step: SimStep): string {
   const fact = factOf(step);
   return fact === undefined ? describeStep(step) : `(${fact.type})`;
+}
+
+/** What is on a disk; and, unless it is all durable, what of that is. */
+function digestOf(fs: SimFs, isDurable: boolean): string {
+  if (isDurable) return digestTree(fs);
+  for (const image of fs.crashImages("durable")) return `${digestTree(fs)} ${digestTree(image)}`;
+  throw new Error("Cannot digest the disk: it has no image");
 }
 
 /** The same disk once more, with what is not durable on it. */

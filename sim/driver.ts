@@ -8,9 +8,9 @@
  */
 
 import {
-  bindCursor,
   type BatchItem,
   type BatchOptions,
+  bindCursor,
   type CompactionOptions,
   type CompactionReport,
   type DurableCursor,
@@ -196,7 +196,9 @@ export class Driver {
   /** Compacts the journal. Rules are functions here, so that what they erase is known before. */
   compact(options: CompactionOptions = {}): CompactionReport {
     const { strategy } = options;
-    if (strategy !== undefined && strategy.type !== "merge" && typeof strategy.keep === "function") {
+    if (
+      strategy !== undefined && strategy.type !== "merge" && typeof strategy.keep === "function"
+    ) {
       const { keep } = strategy;
       const given = this.store.query().filter((event) => !keep(event));
       this.tell({ type: "erasing", sequences: given.map((event) => event.globalSequence) });

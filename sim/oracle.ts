@@ -25,8 +25,8 @@
 import {
   bindCursor,
   EventKind,
-  type JournalReader,
   JournalNotFoundError,
+  type JournalReader,
   NeverSkipChecker,
   Receipt,
   Store,
@@ -76,6 +76,8 @@ export type OracleFact =
   | { readonly type: "refused"; readonly group: number }
   /** Claims that everything below a sequence survives a power cut. */
   | { readonly type: "durable"; readonly below: number }
+  /** Permits that what is not durable is gone, though nothing has crashed: a sync has failed. */
+  | { readonly type: "dropped" }
   /** Permits that a fence is seen. */
   | { readonly type: "committing"; readonly fence: number }
   /** Claims that a fence is seen and durable; receipts in the order of its events. */
@@ -172,6 +174,7 @@ export class Oracle {
   readonly #checkpoints = new Map<string, Mark>();
   readonly #erasable = new Set<number>();
   #isErased = false;
+  #isDropped = false;
   #durableBelow = 0;
   #first = 0;
   #pruneBelow = 0;
@@ -206,6 +209,9 @@ export class Oracle {
         return;
       case "durable":
         this.#durableBelow = Math.max(this.#durableBelow, fact.below);
+        return;
+      case "dropped":
+        this.#isDropped = true;
         return;
       case "committing":
         this.#fences.set(fact.fence, "committing");
@@ -310,7 +316,9 @@ export class Oracle {
     if (fence !== undefined && !this.#fences.has(fence)) this.#fences.set(fence, "open");
     events.forEach(({ payload }, item) => {
       const hex = toHex(payload);
-      if (this.#places.has(hex)) throw new RangeError(`Cannot tell two submissions of ${hex} apart`);
+      if (this.#places.has(hex)) {
+        throw new RangeError(`Cannot tell two submissions of ${hex} apart`);
+      }
       this.#places.set(hex, { group, item });
     });
   }
@@ -345,6 +353,7 @@ export class Oracle {
       if (group.fence !== undefined) this.#fences.set(group.fence, "committed");
     }
     this.#durableBelow = end;
+    this.#isDropped = false;
   }
 
   // ---- what it asks ---------------------------------------------------------------------------------
@@ -496,7 +505,7 @@ export class Oracle {
       if (group.state !== "acknowledged") continue;
       if (count > 0) last = Math.max(last, start);
       const isPromised = fence === undefined
-        ? !powerCut || start + events.length <= this.#durableBelow
+        ? !(powerCut || this.#isDropped) || start + events.length <= this.#durableBelow
         : this.#fences.get(fence) === "committed";
       if (count === 0 && isPromised) fail(`what was acknowledged at ${start} is not there`);
       if (count === 0 && fence === undefined) missing = Math.min(missing, start);
@@ -542,10 +551,12 @@ export class Oracle {
   #checkCrashAtOnce(fs: SimFs, found: Found): void {
     for (const image of fs.crashImages("durable")) {
       const again = this.#openStore(image);
-      same("what is seen after another crash", this.#check(again, true, this.#dir).lines, found.lines);
+      const { lines, next } = this.#check(again, true, this.#dir);
+      same("what is seen after another crash", lines, found.lines);
       if (again.openReport.repairs.length > 0) fail("what was repaired is repaired again");
-      if (again.openReport.restoredEntries !== found.next) {
-        fail(`the next open finds ${again.openReport.restoredEntries} events, not ${found.next}`);
+      // And the event of that open.
+      if (next !== found.next + 1) {
+        fail(`it ends at ${next} after another crash, not at ${found.next}`);
       }
     }
   }
@@ -604,7 +615,9 @@ export class Oracle {
     const { nextSequence } = again.stats();
     // The event above, and the close.
     const expected = receipt.globalSequence + 2;
-    if (nextSequence !== expected) fail(`it ends at ${nextSequence} after a close, not ${expected}`);
+    if (nextSequence !== expected) {
+      fail(`it ends at ${nextSequence} after a close, not ${expected}`);
+    }
     for (const [sequence, line] of found.lines) {
       const now = again.at(sequence);
       if (now === undefined || lineOf(now) !== line) fail(`${sequence} changed by a close`);

@@ -17,6 +17,12 @@ function fill(driver: Driver): void {
   driver.sync();
 }
 
+/** An empty journal: how one comes to be is what "append" and "close" are about. */
+function begin(driver: Driver): void {
+  driver.open();
+  driver.close();
+}
+
 function isOld({ globalSequence }: { readonly globalSequence: number }): boolean {
   return globalSequence < 4;
 }
@@ -36,6 +42,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "large appends",
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.append({ size: 3000 });
@@ -45,6 +52,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "batch",
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.batch([{ key: "a" }, { ...OTHER, key: "b" }, { key: "c" }]);
@@ -55,6 +63,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "roll",
     options: SMALL_SEGMENTS,
+    prepare: begin,
     run: (driver) => {
       driver.open();
       for (let n = 0; n < 3; n++) driver.append({ key: `roll ${n}` });
@@ -76,6 +85,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: "index save",
     options: { coldStart: { saveEveryNEvents: 2 }, ...SMALL_SEGMENTS },
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.append({ key: "a" });
@@ -87,6 +97,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "failed write",
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.append({ key: "a" });
@@ -100,6 +111,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   ...(["failed", "lost", "reverted"] as const).map((sync): Scenario => ({
     name: `failed sync, ${sync}`,
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.append({ key: "a" }, "durable");
@@ -108,8 +120,24 @@ export const SCENARIOS: readonly Scenario[] = [
       expectFailure(() => driver.append({ key: "c" }, "durable"));
     },
   })),
+  ...(["failed", "lost", "reverted"] as const).map((sync): Scenario => ({
+    name: `open after a failed sync, ${sync}`,
+    prepare: (driver) => {
+      driver.open();
+      driver.append({ key: "a" }, "durable");
+      driver.append({ key: "b" });
+      driver.fs.armFaultOn("Sync", 1, { sync });
+      expectFailure(() => driver.append({ key: "c" }, "durable"));
+      return driver.fs.crash("processKill");
+    },
+    run: (driver) => {
+      driver.open();
+      driver.append({}, "durable");
+    },
+  })),
   {
     name: "checkpoint",
+    prepare: begin,
     run: (driver) => {
       driver.open();
       for (let n = 0; n < 3; n++) driver.append(n === 1 ? OTHER : {});
@@ -125,6 +153,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "fence commit",
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.append();
@@ -137,6 +166,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "fence cancel",
+    prepare: begin,
     run: (driver) => {
       driver.open();
       driver.append();
