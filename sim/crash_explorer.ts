@@ -327,12 +327,13 @@ function holeOf(
   if (found === undefined || full === undefined) return undefined;
   // Behind the end of a file there is nothing, as in space that was never written.
   const at = (bytes: Uint8Array | undefined, i: number) => bytes?.[i] ?? 0;
-  let lost = -1;
-  for (let i = offset; i < full.byteLength; i++) {
-    const isUnsynced = at(durable, i) !== full[i];
-    if (!isUnsynced) continue;
-    if (at(found, i) !== full[i]) lost = lost < 0 ? i : lost;
-    else if (lost >= 0) return reason;
+  let isLost = false;
+  for (let i = offset; i < Math.max(full.byteLength, found.byteLength); i++) {
+    const before = at(durable, i);
+    const now = at(found, i);
+    // It may be of a write that was taken back meanwhile, so it need not be what is seen now.
+    if (isLost && now !== before) return reason;
+    isLost ||= at(full, i) !== before && now !== at(full, i);
   }
   return undefined;
 }

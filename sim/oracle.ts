@@ -392,7 +392,8 @@ export class Oracle {
     const [a, b] = ways.map((way) =>
       way === undefined ? NOTHING : "reason" in way ? REFUSED : way.lines
     );
-    same("what is seen with and without indexes", a, b);
+    // With indexes an open does not look at old frames, and may not notice what is wrong with them.
+    if (b !== REFUSED) same("what is seen with and without indexes", a, b);
     return ways[0];
   }
 
