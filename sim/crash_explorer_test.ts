@@ -10,8 +10,8 @@ const SEED = Number(process.env.BATPAK_SEED ?? 1);
 
 for (const scenario of SCENARIOS) {
   test(`a crash at any step of "${scenario.name}" loses nothing that was promised (seed ${SEED})`, () => {
-    const limit = 3;
-    const report = explore(scenario, { seed: SEED, limit, recoverEvery: 32, recoverLimit: 1 });
+    const limit = 2;
+    const report = explore(scenario, { seed: SEED, limit, recoverEvery: 64, recoverLimit: 1 });
     // A run that was not crashed, or without a history, has tested nothing.
     assert.ok(report.withEvents >= 5, `${report.withEvents} images with events`);
     assert.deepEqual([...report.policies.keys()], EXPLORED_POLICIES);

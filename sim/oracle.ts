@@ -28,7 +28,7 @@ import {
   JournalNotFoundError,
   type JournalReader,
   NeverSkipChecker,
-  Receipt,
+  type Receipt,
   Store,
   type StoredEvent,
   StoreError,
