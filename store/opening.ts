@@ -17,11 +17,12 @@ import {
   JournalNotFoundError,
 } from "./errors.ts";
 import type { EventRegistry } from "./event_definition.ts";
-import { loadJournal } from "./index/cold_start.ts";
+import { type LoadedJournal, loadJournal } from "./index/cold_start.ts";
 import { INDEX_FILE_NAME } from "./index/index_file.ts";
 import { ID_SIZE, NO_HASH } from "./frame.ts";
 import { IdGenerator } from "./ids.ts";
 import type { OpenReport } from "./open_report.ts";
+import { readRange } from "./frame_scanner.ts";
 import { type JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
 import { segmentIdOf, type SegmentLog, segmentName } from "./segment_log.ts";
 import { settleCompaction } from "./compaction/segment_set.ts";
@@ -107,6 +108,7 @@ export function openForWriting(
   } as const;
   // A crash between a rename and the sync of its directory leaves names that are not durable yet.
   fs.syncDir(dir);
+  rewriteTail(fs, loaded);
   const writer = new SegmentWriter({ fs, dir, log, syncMode: options.syncMode });
   try {
     if (log.segments.length === 0) {
@@ -145,6 +147,31 @@ export function openForWriting(
     lastTimestampUs,
     found,
   };
+}
+
+/**
+ * Writes what stands in the newest segment once more, where it is, so that the sync of this open makes it
+ * durable. When a sync has failed, the system may have forgotten that those pages have to be written: they
+ * read back as if nothing had happened, no later sync writes them, and a power cut takes them. Nobody can
+ * ask whether that is so. What an index file knows was durable when it was saved, so after a clean close
+ * there is nothing to do, and otherwise no more than has just been read.
+ */
+function rewriteTail(fs: StoreFs, { source, facts }: LoadedJournal<unknown>): void {
+  const { index, log } = source;
+  const segment = log.segments.at(-1);
+  const row = facts.indexFileEntries;
+  if (segment === undefined || row >= index.count || segment.firstRow >= index.count) return;
+  const start = row > segment.firstRow ? index.offsetOf(row) : segment.framesStart;
+  const file = fs.open(segment.path, "write");
+  try {
+    const block = new Uint8Array(Math.min(1 << 20, segment.end - start));
+    for (let at = start; at < segment.end; at += block.byteLength) {
+      const size = readRange(file, block, 0, Math.min(block.byteLength, segment.end - at), at);
+      if (size > 0) file.writeAt(block, 0, size, at);
+    }
+  } finally {
+    file.close();
+  }
 }
 
 /**
