@@ -13,7 +13,7 @@ for (const scenario of SCENARIOS) {
     const limit = 2;
     const report = explore(scenario, { seed: SEED, limit, recoverEvery: 64, recoverLimit: 1 });
     // A run that was not crashed, or without a history, has tested nothing.
-    assert.ok(report.withEvents >= 5, `${report.withEvents} images with events`);
+    assert.ok(report.withEvents >= 3, `${report.withEvents} images with events`);
     assert.deepEqual([...report.policies.keys()], EXPLORED_POLICIES);
     for (const [policy, { images }] of report.policies) assert.ok(images > 5, policy);
     for (const policy of ["processKill", "ordered", "anyPrefix"] as const) {
