@@ -165,8 +165,9 @@ function notes({ rows, missing }: BenchRun): string[] {
     const share = formatRatio(raw.ratio).replace(" ×", "");
     lines.push(
       isDelivery(workload)
-        ? `- A bare loop with as many events for each fdatasync does ${figure}: ` +
-          `"${titleOfWorkload(workload)}" do ${share} of that.`
+        ? `- A bare loop, as many to a sync: ${figure}; "${
+          titleOfWorkload(workload)
+        }" do ${share} of it.`
         : `- A bare loop of write and fdatasync does ${figure}: ` +
           `a durable append does ${share} of that.`,
     );
