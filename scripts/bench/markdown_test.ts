@@ -92,7 +92,7 @@ test("formatSection() shows delivery in a table of its own, with the times of si
   );
   const words = section.replaceAll("\n", " ");
   assert.ok(
-    words.includes('for each fdatasync does 50,000/s: "16 durable clients" do 0.40 of that.'),
+    words.includes('as many to a sync: 50,000/s; "16 durable clients" do 0.40 of it.'),
   );
   assert.ok(words.includes("handlers of the writer are woken"));
   assert.ok(!formatSection([BUN_RUN]).includes("Delivery"));
