@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { MemoryFs } from "../platform/memory.ts";
 import { runtime } from "../platform/runtime.ts";
 import { FixedClock } from "../tests/support/fixed_clock.ts";
+import { fixChecksum, readFile, writeFile } from "../tests/support/journal_bytes.ts";
 import {
   DIR,
   item,
@@ -14,8 +15,15 @@ import {
   payloadsOf,
   USER,
 } from "../tests/support/journal.ts";
-import { BatchError, StoreClosedError, StoreIoError, WriterCrashedError } from "./errors.ts";
+import {
+  BatchError,
+  CorruptionError,
+  StoreClosedError,
+  StoreIoError,
+  WriterCrashedError,
+} from "./errors.ts";
 import { EventKind } from "./event_kind.ts";
+import { FRAME_HEADER_SIZE } from "./frame.ts";
 import type { Store } from "./store.ts";
 import {
   type FrontierView,
@@ -746,6 +754,40 @@ test("V-12 a gate whose time is up takes nothing back", async () => {
     timeoutOf("durable", 1),
   );
   assert.deepEqual(payloadsOf(store), [1]);
+});
+
+test("M-28 a gate that fails tells which watermark, which sequence, and the time it was given", async () => {
+  using store = timed();
+  const receipt = store.append(USER, KIND, 1);
+  for (const timeoutMs of [0, 7]) {
+    const startMs = performance.now();
+    await assert.rejects(store.gate(receipt, { watermark: "durable", timeoutMs }), (error) => {
+      assert.ok(error instanceof WaitTimeoutError);
+      assert.deepEqual([error.watermark, error.target, error.waitedMs], ["durable", 1, timeoutMs]);
+      return true;
+    });
+    assert.ok(performance.now() - startMs >= timeoutMs - 1);
+  }
+});
+
+test("F-07 a journal whose newest event is older than the one before is refused, and says where", () => {
+  const fs = new MemoryFs();
+  const store = openStore(fs);
+  const { position } = store.append(USER, KIND, 1);
+  store.close();
+  const path = `${DIR}/000001.fbat`;
+  const bytes = readFile(fs, path);
+  // The close, which is the frame behind: microseconds since 1970, eight bytes behind their marker.
+  const offset = position.offset + position.size;
+  bytes.fill(0, offset + FRAME_HEADER_SIZE + 67, offset + FRAME_HEADER_SIZE + 75);
+  fixChecksum(bytes, offset);
+  writeFile(fs, path, bytes);
+  assert.throws(() => openStore(fs), (error) => {
+    assert.ok(error instanceof CorruptionError);
+    assert.deepEqual([error.segmentId, error.offset], [1, offset]);
+    assert.equal(error.reason, "the event is older than the one before");
+    return true;
+  });
 });
 
 test("V-13 a gate of a batch covers every item; items have none of their own", async () => {

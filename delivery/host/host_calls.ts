@@ -30,8 +30,8 @@ export interface CallTarget {
   waitSignal(): AbortSignal;
 }
 
-// deno-lint-ignore no-explicit-any
-type Answer = (target: CallTarget, ...args: any[]) => unknown;
+/** Takes whatever a client has sent: each of them checks what it is given. */
+type Answer = (target: CallTarget, ...args: never[]) => unknown;
 
 const ANSWERS: Readonly<Record<string, Answer>> = {
   sync: (target) => target.sync(),
@@ -110,7 +110,7 @@ export function answerCall(target: CallTarget, name: string, args: readonly unkn
   if (!Object.hasOwn(ANSWERS, name)) {
     throw new TypeError(`Cannot answer the call "${name}": there is no such call`);
   }
-  return ANSWERS[name](target, ...args);
+  return ANSWERS[name](target, ...args as never[]);
 }
 
 function pack(event: StoredEvent | undefined): Uint8Array {

@@ -380,7 +380,7 @@ test("park() ends when something has become visible, and not for a sync", async 
   await frontier.park(seen, 40);
   assert.ok(performance.now() - startMs >= 30);
   const parked = frontier.park(seen, LONG_MS);
-  watermarks.publish(0, 1, 1);
+  watermarks.advanceVisibleAndEmitted(1, 1);
   assert.equal(frontier.visibilityEpoch, seen + 1);
   await parked;
   frontier.block(seen, LONG_MS);

@@ -329,34 +329,6 @@ export class Watermarks {
     if (sequence >= this.#nearestOfAppend) this.#wakeReached();
   }
 
-  /** What was staged may be seen: visible and emitted, on its lane and for the journal. */
-  publish(lane: number, wallMs: number, sequence: number): void {
-    if (lane !== this.#lane) this.#select(lane);
-    this.#begin();
-    this.#raisePublished(wallMs, sequence);
-    this.#end(true, false);
-    if (sequence >= this.#nearestOfAppend) this.#wakeReached();
-  }
-
-  /** As {@linkcode publish} for each of a group. */
-  publishGroup(
-    items: readonly { readonly lane: number }[],
-    count: number,
-    wallMs: number,
-    firstSequence: number,
-  ): void {
-    if (count === 0) return;
-    this.#know(items, count);
-    this.#begin();
-    for (let i = endOfRun(items, count, 0); i < count; i = endOfRun(items, count, i + 1)) {
-      const { lane } = items[i];
-      if (lane !== this.#lane) this.#select(lane);
-      this.#raisePublished(wallMs, firstSequence + i);
-    }
-    this.#end(true, false);
-    if (firstSequence + count > this.#nearestOfAppend) this.#wakeReached();
-  }
-
   /** A sync has succeeded: everything that was both accepted and written is durable. */
   synced(): void {
     this.advanceDurable(Infinity, Infinity);

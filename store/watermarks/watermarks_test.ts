@@ -351,50 +351,46 @@ test("append() moves accepted, written, visible and emitted, here and on the lan
   assert.deepEqual(pointsOf(watermarks, 0), Array(6).fill(HLC_ORIGIN));
 });
 
-test("stage() and then publish() come to what append() does in one go", () => {
-  const watermarks = fresh();
-  watermarks.stage(6, 5, 5);
-  assert.deepEqual(sequencesOf(watermarks.view()), [5, 5, 0, 0, 0, 0]);
-  watermarks.publish(6, 5, 5);
-  assert.deepEqual(sequencesOf(watermarks.view()), [5, 5, 0, 5, 0, 5]);
-  assert.deepEqual(pointsOf(watermarks), pointsOf(watermarks, 6));
+test("what was staged is visible with the event that commits it, and not with one that cancels", () => {
+  for (const isCommit of [true, false]) {
+    const watermarks = fresh();
+    watermarks.stage(6, 5, 5);
+    watermarks.stageGroup([{ lane: 7 }, { lane: 6 }], 2, 6, 6);
+    assert.deepEqual(sequencesOf(watermarks.view()), [7, 7, 0, 0, 0, 0]);
+    watermarks.endFence(isCommit, 0, 8, 8);
+    const view = watermarks.view();
+    assert.deepEqual(sequencesOf(view), [8, 8, 0, 8, 0, 8]);
+    const visible = view.lanes.map((lane) => [lane.lane, lane.visible.globalSequence]);
+    assert.deepEqual(visible, [[0, 8], [6, isCommit ? 7 : 0], [7, isCommit ? 6 : 0]]);
+  }
 });
 
-test("the group forms leave each lane at its highest event", () => {
+test("a group leaves each lane at its highest event", () => {
   const items = [3, 1, 1, 2, 1, 1, 9].map((lane) => ({ lane }));
-  for (const inOneGo of [true, false]) {
-    const watermarks = fresh();
-    if (inOneGo) {
-      watermarks.appendGroup(items, 6, 50, 10);
-    } else {
-      watermarks.stageGroup(items, 6, 50, 10);
-      assert.deepEqual(sequencesOf(watermarks.view()), [15, 15, 0, 0, 0, 0]);
-      watermarks.publishGroup(items, 6, 50, 10);
-    }
-    const view = watermarks.view();
-    assert.deepEqual(sequencesOf(view), [15, 15, 0, 15, 0, 15]);
-    assert.deepEqual(view.visible, { wallMs: 50, globalSequence: 15 });
-    // The seventh item does not count.
-    const lanes = view.lanes.map((lane) => [lane.lane, ...sequencesOf(lane)]);
-    assert.deepEqual(lanes, [
-      [1, 15, 15, 0, 15, 0, 15],
-      [2, 13, 13, 0, 13, 0, 13],
-      [3, 10, 10, 0, 10, 0, 10],
-    ]);
-    watermarks.synced();
-    assert.deepEqual(watermarks.view().lanes.map((lane) => lane.durable.globalSequence), [
-      15,
-      13,
-      10,
-    ]);
-  }
+  const watermarks = fresh();
+  watermarks.appendGroup(items, 6, 50, 10);
+  const view = watermarks.view();
+  assert.deepEqual(sequencesOf(view), [15, 15, 0, 15, 0, 15]);
+  assert.deepEqual(view.visible, { wallMs: 50, globalSequence: 15 });
+  // The seventh item does not count.
+  const lanes = view.lanes.map((lane) => [lane.lane, ...sequencesOf(lane)]);
+  assert.deepEqual(lanes, [
+    [1, 15, 15, 0, 15, 0, 15],
+    [2, 13, 13, 0, 13, 0, 13],
+    [3, 10, 10, 0, 10, 0, 10],
+  ]);
+  watermarks.synced();
+  assert.deepEqual(watermarks.view().lanes.map((lane) => lane.durable.globalSequence), [
+    15,
+    13,
+    10,
+  ]);
 });
 
 test("a group of none moves nothing", () => {
   const watermarks = fresh();
   watermarks.appendGroup([{ lane: 1 }], 0, 50, 10);
   watermarks.stageGroup([], 0, 50, 10);
-  watermarks.publishGroup([], 0, 50, 10);
   assert.deepEqual(pointsOf(watermarks), Array(6).fill(HLC_ORIGIN));
   assert.equal(watermarks.view().lanes.length, 0);
 });
@@ -434,7 +430,7 @@ test("the worked trace of a store: append, sync, batch, fence, projection, faile
   const batch = [{ lane: 0 }, { lane: 0 }, { lane: 0 }];
   watermarks.stageGroup(batch, 3, 2, 2);
   watermarks.synced();
-  watermarks.publishGroup(batch, 3, 2, 2);
+  watermarks.advanceVisibleAndEmitted(2, 4);
   note();
   watermarks.stage(0, 5, 5);
   watermarks.stage(0, 6, 6);
@@ -632,11 +628,14 @@ const MOVES: readonly [WatermarkKind, (w: Watermarks) => void][] = [
     w.synced();
   }],
   ["visible", (w) => w.advanceVisible(2, 5, 5)],
-  ["visible", (w) => w.publish(2, 5, 5)],
-  ["visible", (w) => w.publishGroup([{ lane: 2 }], 1, 5, 5)],
+  ["visible", (w) => w.endFence(false, 2, 5, 5)],
+  ["visible", (w) => {
+    w.stage(2, 4, 4);
+    w.endFence(true, 2, 5, 5);
+  }],
   ["visible", (w) => w.appendGroup([{ lane: 1 }, { lane: 2 }], 2, 5, 4)],
   ["emitted", (w) => w.advanceEmitted(2, 5, 5)],
-  ["emitted", (w) => w.publish(2, 5, 5)],
+  ["emitted", (w) => w.endFence(true, 2, 5, 5)],
   ["applied", (w) => {
     w.setApplied(5, 5);
     w.setAppliedOnLane(2, 5, 5);
@@ -943,7 +942,10 @@ test("a view taken at any moment of random work is sound, and five watermarks ne
         watermarks.advanceWritten(lane, wallMs, next);
         staged.push({ lane, sequence: next++ });
       } else if (dice < 0.7) {
-        for (const event of staged) watermarks.publish(event.lane, wallMs, event.sequence);
+        for (const event of staged) {
+          watermarks.advanceEmitted(event.lane, wallMs, event.sequence);
+          watermarks.advanceVisible(event.lane, wallMs, event.sequence);
+        }
         staged = [];
       } else if (dice < 0.75) {
         staged = [];
