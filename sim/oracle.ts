@@ -95,8 +95,8 @@ export type OracleFact =
   | { readonly type: "checkpointed"; readonly id: string }
   /** Permits that these payloads are erased. */
   | { readonly type: "erasing"; readonly sequences: readonly number[] }
-  /** Claims that all payloads that may be erased are. */
-  | { readonly type: "erased" }
+  /** Claims that they are. */
+  | { readonly type: "erased"; readonly sequences: readonly number[] }
   /** Permits that everything below a sequence is pruned. */
   | { readonly type: "pruning"; readonly below: number }
   /** Claims that the journal begins at a sequence. */
@@ -179,7 +179,7 @@ export class Oracle {
   readonly #fences = new Map<number, "open" | "committing" | "committed">();
   readonly #checkpoints = new Map<string, Mark>();
   readonly #erasable = new Set<number>();
-  #isErased = false;
+  readonly #erased = new Set<number>();
   #isDropped = false;
   #durableBelow = 0;
   #first = 0;
@@ -245,10 +245,9 @@ export class Oracle {
       }
       case "erasing":
         for (const sequence of fact.sequences) this.#erasable.add(sequence);
-        this.#isErased = false;
         return;
       case "erased":
-        this.#isErased = true;
+        for (const sequence of fact.sequences) this.#erased.add(sequence);
         return;
       case "pruning":
         this.#pruneBelow = Math.max(this.#pruneBelow, fact.below);
@@ -412,7 +411,8 @@ export class Oracle {
   /** Holds everything that a handle shows to what was permitted and claimed. */
   #check(reader: JournalReader, powerCut: boolean, dir: string): Found {
     const { firstSequence, nextSequence } = reader.stats();
-    if (dir === this.#dir) this.#checkFirst(firstSequence);
+    const isCopy = dir !== this.#dir;
+    if (!isCopy) this.#checkFirst(firstSequence);
     const events = new Map<number, StoredEvent>();
     const counts = new Map<Group, number>();
     const lines = new Map<number, string>();
@@ -424,7 +424,7 @@ export class Oracle {
         if (!OWN_KINDS.has(event.kind)) fail(`${sequence} has the kind ${event.kind}`);
         continue;
       }
-      const { group, item } = this.#placeOf(event);
+      const { group, item } = this.#placeOf(event, isCopy);
       const count = counts.get(group) ?? 0;
       if (item !== count) fail(`${sequence} is item ${item} of its group, and ${count} is next`);
       const before = count === 0 ? undefined : events.get(sequence - 1);
@@ -434,9 +434,11 @@ export class Oracle {
       lines.set(sequence, lineOf(event));
       this.#checkEvent(reader, event, group.events[item], group.receipts?.[item]);
     }
-    this.#checkGroups(counts, powerCut, firstSequence);
+    // A copy ends where the journal did when it was made.
+    const end = isCopy ? nextSequence : Infinity;
+    this.#checkGroups(counts, powerCut, { first: firstSequence, end });
     checkIndex(reader, events);
-    return { lines, counts, next: nextSequence };
+    return { lines, counts, first: firstSequence, next: nextSequence };
   }
 
   #checkFirst(first: number): void {
@@ -448,7 +450,7 @@ export class Oracle {
   }
 
   /** Which submission an event is. */
-  #placeOf(event: StoredEvent): Place {
+  #placeOf(event: StoredEvent, isCopy: boolean): Place {
     const { globalSequence, payloadBytes } = event;
     const place = payloadBytes === undefined
       ? this.#bySequence.get(globalSequence)
@@ -466,8 +468,9 @@ export class Oracle {
     if (payloadBytes === undefined && !this.#erasable.has(globalSequence)) {
       fail(`${globalSequence} has lost its payload`);
     }
-    const isErased = this.#isErased && !this.#isLying && this.#erasable.has(globalSequence);
-    if (payloadBytes !== undefined && isErased) {
+    const isErased = this.#erased.has(globalSequence) && !this.#isLying;
+    // A copy may be older than that.
+    if (payloadBytes !== undefined && isErased && !isCopy) {
       fail(`${globalSequence} was erased, and has its payload`);
     }
     return place;
@@ -498,7 +501,11 @@ export class Oracle {
   }
 
   /** Groups and fences are whole or not there, and what has to be there is. */
-  #checkGroups(counts: ReadonlyMap<Group, number>, powerCut: boolean, first: number): void {
+  #checkGroups(
+    counts: ReadonlyMap<Group, number>,
+    powerCut: boolean,
+    { first, end }: { readonly first: number; readonly end: number },
+  ): void {
     const seen = new Map<number, boolean>();
     let missing = Infinity;
     let last = -1;
@@ -518,7 +525,7 @@ export class Oracle {
         if (isSeen !== count > 0) fail(`a part of fence ${fence} is seen`);
         seen.set(fence, isSeen);
       }
-      if (group.state !== "acknowledged") continue;
+      if (group.state !== "acknowledged" || start >= end) continue;
       if (count > 0) last = Math.max(last, start);
       const isPromised = fence === undefined
         ? !(powerCut || this.#isDropped) || start + events.length <= this.#durableBelow
@@ -547,8 +554,19 @@ export class Oracle {
     }
     const end = next ?? found.next;
     if (found.next !== end) fail(`the copy in ${target} ends at ${found.next}, not at ${end}`);
-    const lines = new Map([...source.lines].filter(([sequence]) => sequence < end));
-    same(`the copy in ${target} and its source`, found.lines, lines);
+    // The source may have been pruned since, and may have given up payloads that the copy has.
+    const first = Math.max(source.first, found.first);
+    const isShared = (sequence: number) => sequence >= first && sequence < end;
+    const lines = (of: Found) =>
+      new Map(
+        [...of.lines].filter(([sequence]) => isShared(sequence)).map((
+          [sequence, line],
+        ) => [
+          sequence,
+          this.#erasable.has(sequence) ? line.slice(0, line.lastIndexOf(" ")) : line,
+        ]),
+      );
+    same(`the copy in ${target} and its source`, lines(found), lines(source));
   }
 
   #checkCheckpoints(store: Store): void {
@@ -654,6 +672,7 @@ export class Oracle {
 interface Found {
   readonly lines: Lines;
   readonly counts: ReadonlyMap<Group, number>;
+  readonly first: number;
   readonly next: number;
 }
 

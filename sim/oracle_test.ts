@@ -155,7 +155,7 @@ test("an oracle tells when something was not promised as it is", () => {
     ],
     [
       "erased",
-      oracleOf([...facts, { type: "erasing", sequences: [1] }, { type: "erased" }]),
+      oracleOf([...facts, { type: "erasing", sequences: [1] }, { type: "erased", sequences: [1] }]),
       /1 was erased, and has/,
     ],
     [
