@@ -287,9 +287,11 @@ export class SegmentWriter {
   #extend(file: StoreFile, needed: number): void {
     // As much again as there is, so that a small journal stays small.
     const size = needed + Math.min(EXTEND_SIZE_MAX, Math.max(EXTEND_SIZE_MIN, needed));
+    // It may have happened and failed all the same. Taken for larger than it is, the file is still cut when
+    // the segment is sealed; taken for smaller, its footer would not stand at its end.
+    this.#fileSize = size;
     try {
       file.resize(size);
-      this.#fileSize = size;
     } catch {
       // Only a matter of speed. If the disk really is full, the write says so.
     }
