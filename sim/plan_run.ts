@@ -91,7 +91,7 @@ const CHECKPOINT_REGIONS: Readonly<Record<string, { entity?: string; scope?: str
 };
 /** Other handles of a life that a plan leaves open; more would only be slow. */
 const COPIES_MAX = 2;
-const LINES_SHOWN = 60;
+const LINES_SHOWN = 30;
 
 class PlanRun {
   readonly #plan: SimPlan;
@@ -355,15 +355,6 @@ class PlanRun {
       }
       if (error instanceof WriterCrashedError) this.#isPoisoned = true;
       this.#marks.add(`${name}: ${error.code}`);
-        console.log(
-          name,
-          error.stack,
-          this.#fs.faultsFired - fired,
-          [...this.#fs.plannedFaultsFired.keys()].join(),
-          "\n",
-          this.#fs.trace.slice(-30).map(lineOf).join("\n"),
-        );
-      }
       return false;
     }
   }

@@ -287,13 +287,13 @@ export class SegmentWriter {
   #extend(file: StoreFile, needed: number): void {
     // As much again as there is, so that a small journal stays small.
     const size = needed + Math.min(EXTEND_SIZE_MAX, Math.max(EXTEND_SIZE_MIN, needed));
-    // It may have happened and failed all the same. Taken for larger than it is, the file is still cut when
-    // the segment is sealed; taken for smaller, its footer would not stand at its end.
-    this.#fileSize = size;
     try {
       file.resize(size);
+      this.#fileSize = size;
     } catch {
-      // Only a matter of speed. If the disk really is full, the write says so.
+      // Only a matter of speed. If the disk really is full, the write says so. But it may have happened and
+      // failed all the same, and zeros that we know nothing of would stay behind a footer for ever.
+      this.#fileSize = sizeOr(file, size);
     }
   }
 
@@ -319,4 +319,14 @@ export class SegmentWriter {
 
 function ioError(action: string, error: unknown): unknown {
   return error instanceof IoFault ? new StoreIoError(action, error) : error;
+}
+
+/** The size of a file; `fallback` when the disk does not say. */
+function sizeOr(file: StoreFile, fallback: number): number {
+  try {
+    return file.size();
+  } catch (error) {
+    if (!(error instanceof IoFault)) throw error;
+    return fallback;
+  }
 }

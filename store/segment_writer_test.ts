@@ -196,12 +196,10 @@ test("space that was taken though the disk said no is given back at a roll and a
     const store = openStore(fs, { segmentMaxBytes: 700 });
     for (let i = 0; i < (end === "roll" ? 6 : 2); i++) store.append(USER, KIND, i);
     fs.assertAllFired();
-    if (end === "close") store.close();
     assert.equal(store.stats().segmentCount > 1, end === "roll");
+    if (end === "close") store.close();
     assert.deepEqual(verifyJournal(DIR, { fs }).findings, []);
-    const bytes = fs.readFile(`/${DIR}/000001.fbat`, 1 << 20);
-    // A footer, or the last frame: not zeros.
-    assert.notEqual(bytes.at(-1), 0, end);
+    assert.ok(fs.stat(`/${DIR}/000001.fbat`)!.size < 2000, end);
   }
 });
 
