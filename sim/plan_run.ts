@@ -26,8 +26,8 @@ import {
 } from "../mod.ts";
 import { holeOf } from "./crash_explorer.ts";
 import type { CrashPolicy } from "./crash_images.ts";
-import { Driver, DRIVER_DIR, type DriverEvent, FACT_MARK } from "./driver.ts";
-import { CLAIMS, Oracle, type OracleFact, OracleViolation } from "./oracle.ts";
+import { Driver, DRIVER_DIR, type DriverEvent } from "./driver.ts";
+import { Oracle, type OracleFact, OracleViolation } from "./oracle.ts";
 import {
   isLying,
   type PlanCrash,
@@ -37,9 +37,9 @@ import {
   type SimAct,
   type SimPlan,
 } from "./plan.ts";
-import type { SimStep } from "./sim_disk.ts";
+import { factsOf, isClaim, lineOfStep } from "./plan_facts.ts";
 import { SimFs, type SimFsOptions } from "./sim_fs.ts";
-import { describeStep, digestTrace, digestTree } from "./sim_trace.ts";
+import { digestTrace, digestTree } from "./sim_trace.ts";
 
 /** What came of a run. */
 export interface PlanReport {
@@ -502,7 +502,7 @@ class PlanRun {
     const steps = this.#fs.trace.slice(Math.max(0, position - LINES_SHOWN), position);
     const message = [
       `seed ${this.#plan.seed}, life ${this.#life}, ${crash.policy} after ${position} steps: ${what}`,
-      ...steps.map((step) => `  ${lineOf(step)}`),
+      ...steps.map((step) => `  ${lineOfStep(step)}`),
     ].join("\n");
     return new PlanFailure(message, plan, error);
   }
@@ -555,31 +555,6 @@ function eventOf(
     size,
     ...(key === undefined ? {} : { key: `key ${key}` }),
   };
-}
-
-function factsOf(trace: readonly SimStep[]): OracleFact[] {
-  const facts: OracleFact[] = [];
-  for (const step of trace) {
-    // Nobody is told that the system has forgotten what it was given.
-    if (step.type === "sync" && step.outcome === "reverted") facts.push({ type: "dropped" });
-    const fact = factOf(step);
-    if (fact !== undefined) facts.push(fact);
-  }
-  return facts;
-}
-
-function factOf(step: SimStep): OracleFact | undefined {
-  return step.type === "mark" && step.label === FACT_MARK ? step.data as OracleFact : undefined;
-}
-
-function isClaim(step: SimStep): boolean {
-  const fact = factOf(step);
-  return fact !== undefined && CLAIMS.has(fact.type);
-}
-
-function lineOf(step: SimStep): string {
-  const fact = factOf(step);
-  return fact === undefined ? describeStep(step) : `(${fact.type})`;
 }
 
 function sizeOf(fs: SimFs): number {
