@@ -8,22 +8,28 @@
  */
 
 import {
+  type AppendOptions,
   type BatchItem,
   type BatchOptions,
   bindCursor,
+  type Compaction,
   type CompactionOptions,
   type CompactionReport,
   type DurableCursor,
   EventKind,
   type Fence,
+  type ForkOptions,
+  type ImportOptions,
   type PruneOptions,
+  type PruneReport,
   type Receipt,
   Store,
   type StoreOptions,
   WriterCrashedError,
 } from "../mod.ts";
-import { toHex } from "../store/hash.ts";
-import type { OracleFact, Submission } from "./oracle.ts";
+import { MemoryFs } from "../platform/memory.ts";
+import { bytesEqual, toHex } from "../store/hash.ts";
+import { type OracleFact, OracleViolation, type Submission } from "./oracle.ts";
 import { SimClock } from "./sim_clock.ts";
 import { SimEntropy } from "./sim_entropy.ts";
 import type { SimFs } from "./sim_fs.ts";
@@ -48,15 +54,19 @@ export interface DriverEvent {
   readonly size?: number;
 }
 
+/** How an event is appended. */
+export type DriverAppendOptions = Pick<AppendOptions, "durability" | "expectedClock" | "failIf">;
+
 const KIND = EventKind.custom(0xc, 0x7);
 
 /** Drives a store; see the top of the file. */
 export class Driver {
   /** The disk. */
   fs: SimFs;
-  /** What the store was opened with last. */
-  readonly options: StoreOptions;
-  readonly #clock = new SimClock();
+  /** What the store is opened with. */
+  options: StoreOptions;
+  /** The time that the store sees. */
+  readonly clock = new SimClock();
   #store: Store | undefined;
   #lives = 0;
   #groups = 0;
@@ -65,6 +75,11 @@ export class Driver {
   #events = 0;
   /** Payloads by sequence: of what is erased later, nobody else knows them. */
   readonly #payloads = new Map<number, string>();
+  /** The first receipt of each key. */
+  readonly #receipts = new Map<string, Receipt>();
+  #compaction: { readonly compaction: Compaction; readonly erased: readonly number[] } | undefined;
+  #sources = 0;
+  #copies = 0;
 
   /** Drives a store on this disk. Opens nothing yet. */
   constructor(fs: SimFs, options: StoreOptions = {}) {
@@ -78,6 +93,21 @@ export class Driver {
     return this.#store;
   }
 
+  /** Whether a store is open. */
+  get isOpen(): boolean {
+    return this.#store !== undefined;
+  }
+
+  /** Whether a fence is open. */
+  get isFenced(): boolean {
+    return this.#fence !== undefined;
+  }
+
+  /** Whether a compaction has begun and not ended. */
+  get isCompacting(): boolean {
+    return this.#compaction !== undefined;
+  }
+
   /** Puts a fact into the trace. */
   tell(fact: OracleFact): void {
     this.fs.mark(FACT_MARK, fact);
@@ -86,7 +116,7 @@ export class Driver {
   /** Goes on with another disk: what a crash has left. */
   moveTo(fs: SimFs): void {
     this.fs = fs;
-    this.#store = this.#fence = undefined;
+    this.#forget();
   }
 
   /** Opens the store. */
@@ -95,9 +125,10 @@ export class Driver {
     const store = Store.open(DRIVER_DIR, {
       ...this.options,
       fs: this.fs,
-      clock: this.#clock,
+      clock: this.clock,
       entropy,
     });
+    this.#forget();
     this.#store = store;
     const found = new Map<string, number>();
     const { firstSequence, nextSequence } = store.stats();
@@ -105,19 +136,27 @@ export class Driver {
       const event = store.at(sequence);
       if (event === undefined || EventKind.isReserved(event.kind)) continue;
       const { payloadBytes } = event;
-      const payload = payloadBytes === undefined ? undefined : toHex(payloadBytes);
-      found.set(payload ?? this.#payloads.get(sequence) ?? "", sequence);
+      const payload = payloadBytes === undefined
+        ? this.#payloads.get(sequence) ?? ""
+        : toHex(payloadBytes);
+      // Nobody may have been told of it before the crash.
+      this.#payloads.set(sequence, payload);
+      found.set(payload, sequence);
     }
     this.tell({ type: "opened", found });
     return store;
   }
 
-  /** Appends an event. */
-  append(event: DriverEvent = {}, durability: "written" | "durable" = "written"): Receipt {
+  /** Appends an event. Under a key that is known it has to be answered with the first receipt. */
+  append(
+    event: DriverEvent = {},
+    how: "written" | "durable" | DriverAppendOptions = "written",
+  ): Receipt {
     const item = this.#item(event);
-    const { entity, scope, kind, payload, ...options } = item;
+    const { entity, scope, kind, payload, ...rest } = item;
+    const more = typeof how === "string" ? { durability: how } : how;
     const [receipt] = this.#submit([item], () => [
-      this.store.append({ entity, scope }, kind, payload, { ...options, durability }),
+      this.store.append({ entity, scope }, kind, payload, { ...rest, ...more }),
     ]);
     return receipt;
   }
@@ -138,8 +177,9 @@ export class Driver {
     const { fence, number } = this.#fence!;
     const items = events.map((event) => this.#item(event));
     const group = this.#submitted(items, number);
-    const tickets = fence.appendBatch(items);
+    const tickets = this.#refusing(group, () => fence.appendBatch(items));
     const sequences = tickets.map(({ globalSequence }) => globalSequence);
+    this.#remember(sequences, items);
     this.tell({ type: "acknowledged", group, sequences });
     this.#durable();
   }
@@ -148,9 +188,10 @@ export class Driver {
   endFence(end: "commit" | "cancel"): void {
     const { fence, number } = this.#fence!;
     if (end === "cancel") {
-      fence.cancel();
-      this.tell({ type: "uncommitted", fence: number });
+      // It counts even when it cannot be written.
       this.#fence = undefined;
+      this.tell({ type: "uncommitted", fence: number });
+      fence.cancel();
       return;
     }
     this.tell({ type: "committing", fence: number });
@@ -170,11 +211,12 @@ export class Driver {
     this.#durable();
   }
 
-  /** Closes the store. */
+  /** Closes the store. It is closed even when that fails. */
   close(): void {
     const { nextSequence } = this.store.stats();
-    this.store.close();
-    this.#store = undefined;
+    const { store } = this;
+    this.#forget();
+    store.close();
     this.tell({ type: "durable", below: nextSequence });
   }
 
@@ -195,36 +237,153 @@ export class Driver {
 
   /** Compacts the journal. Rules are functions here, so that what they erase is known before. */
   compact(options: CompactionOptions = {}): CompactionReport {
-    const { strategy } = options;
-    if (
-      strategy !== undefined && strategy.type !== "merge" && typeof strategy.keep === "function"
-    ) {
-      const { keep } = strategy;
-      const given = this.store.query().filter((event) => !keep(event));
-      this.tell({ type: "erasing", sequences: given.map((event) => event.globalSequence) });
+    const erased = this.#erasing(options);
+    return this.#compacted(this.store.compact(options), erased);
+  }
+
+  /**
+   * Begins a compaction that goes on with {@linkcode compactionStep}, and takes its first step: what is
+   * sealed by then is what it is about.
+   */
+  beginCompaction(options: CompactionOptions = {}): void {
+    const erased = this.#erasing(options);
+    this.#compaction = { compaction: this.store.compaction(options), erased };
+    this.compactionStep();
+  }
+
+  /** Goes one step further; returns the report after the last one. */
+  compactionStep(): CompactionReport | undefined {
+    const { compaction, erased } = this.#compaction!;
+    try {
+      if (compaction.step()) return undefined;
+    } catch (error) {
+      this.#compaction = undefined;
+      throw error;
     }
-    const report = this.store.compact(options);
-    if (report.outcome === "performed") this.tell({ type: "erased" });
+    this.#compaction = undefined;
+    return this.#compacted(compaction.report!, erased);
+  }
+
+  /** Gives a compaction up. */
+  abandonCompaction(): void {
+    const { compaction } = this.#compaction!;
+    this.#compaction = undefined;
+    compaction.abandon();
+  }
+
+  /** Removes the oldest segments. */
+  prune(options: PruneOptions): PruneReport {
+    this.tell({ type: "pruning", below: options.below });
+    const report = this.store.prune(options);
+    const { outcome, firstSequence, body } = report;
+    const isDurable = !body.findings.some(({ type }) => type === "CommitNotDurable");
+    if (outcome === "performed" && isDurable) {
+      this.tell({ type: "pruned", first: firstSequence });
+    }
     this.#durable();
     return report;
   }
 
-  /** Removes the oldest segments. */
-  prune(options: PruneOptions): void {
-    this.tell({ type: "pruning", below: options.below });
-    const { outcome, firstSequence } = this.store.prune(options);
-    if (outcome === "performed") this.tell({ type: "pruned", first: firstSequence });
-    this.#durable();
-  }
-
-  /** Copies the journal. */
-  copy(how: "snapshot" | "fork", target: string): void {
+  /** Copies the journal; says where. */
+  copy(
+    how: "snapshot" | "fork",
+    target: string = `/copies/${++this.#copies}`,
+    share: ForkOptions["share"] = "hardlink",
+  ): string {
     this.tell({ type: "copying", target });
     const { nextSequence: next } = how === "fork"
-      ? this.store.fork(target, { share: "hardlink" })
+      ? this.store.fork(target, { share })
       : this.store.snapshot(target);
     this.tell({ type: "copied", target, next });
     this.#durable();
+    return target;
+  }
+
+  /** Imports so many events of another journal, which is made for that and is gone afterwards. */
+  importEvents(count: number, options: ImportOptions & { readonly chunkSize: number }): void {
+    const namespace = `source ${++this.#sources}`;
+    const entropy = new SimEntropy(SOURCE_SEED + this.#sources);
+    const fs = new MemoryFs();
+    const items = Array.from(
+      { length: count },
+      (_, n) => this.#item({ entity: `source:${n % 3}`, size: 8 + n }),
+    );
+    const written = Store.open("source", { fs, clock: this.clock, entropy });
+    if (items.length > 0) written.appendBatch(items);
+    written.close();
+    using source = Store.openReadOnly("source", { fs, clock: this.clock });
+    const { chunkSize } = options;
+    const pages = [];
+    for (let start = 0; start < count; start += chunkSize) {
+      const page = items.slice(start, start + chunkSize);
+      pages.push({ page, group: this.#submitted(page) });
+    }
+    const before = this.store.stats().nextSequence;
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      this.store.importEvents(source, { ...options, namespace });
+    } catch (error) {
+      failure = { error };
+    }
+    let sequence = before;
+    const { nextSequence } = this.store.stats();
+    for (const { page, group } of pages) {
+      const sequences = page.map((_, i) => sequence + i);
+      sequence += page.length;
+      if (sequence <= nextSequence) {
+        this.#remember(sequences, page);
+        this.tell({ type: "acknowledged", group, sequences });
+      } else if (!(failure?.error instanceof WriterCrashedError)) {
+        this.tell({ type: "refused", group });
+      }
+    }
+    if (failure !== undefined) throw failure.error;
+    this.#durable();
+  }
+
+  /** What the rule of a compaction gives up; returns what of that it must not miss. */
+  #erasing({ strategy = { type: "merge" }, seal = false }: CompactionOptions): readonly number[] {
+    if (strategy.type === "merge" || typeof strategy.keep !== "function") return [];
+    const { keep } = strategy;
+    const events = this.store.query();
+    // Only what is sealed is looked at, and the newest event may be in the active segment.
+    const newest = Math.max(0, ...events.map(({ position }) => position.segmentId));
+    const given = events.filter((event) =>
+      !EventKind.isReserved(event.kind) && !event.isErased && !keep(event)
+    );
+    this.tell({ type: "erasing", sequences: given.map((event) => event.globalSequence) });
+    return given.filter(({ position }) => seal || position.segmentId < newest)
+      .map((event) => event.globalSequence);
+  }
+
+  #compacted(report: CompactionReport, erased: readonly number[]): CompactionReport {
+    const { outcome, eventsErased, body } = report;
+    const isDurable = !body.findings.some(({ type }) => type === "CommitNotDurable");
+    if (outcome === "performed" && eventsErased < erased.length) {
+      throw new OracleViolation(`${eventsErased} of ${erased.length} events were erased`);
+    }
+    if (outcome === "performed" && isDurable) this.tell({ type: "erased", sequences: erased });
+    this.#durable();
+    return report;
+  }
+
+  /** Whatever belonged to a store that is gone. */
+  #forget(): void {
+    this.#store = this.#fence = this.#compaction = undefined;
+  }
+
+  #remember(sequences: readonly number[], items: readonly BatchItem<Uint8Array>[]): void {
+    sequences.forEach((sequence, i) => this.#payloads.set(sequence, toHex(items[i].payload)));
+  }
+
+  /** After a failed sync the events may be there or not; after any other failure they are not. */
+  #refusing<T>(group: number, append: () => T): T {
+    try {
+      return append();
+    } catch (error) {
+      if (!(error instanceof WriterCrashedError)) this.tell({ type: "refused", group });
+      throw error;
+    }
   }
 
   #durable(): void {
@@ -257,22 +416,42 @@ export class Driver {
   }
 
   #submit(items: readonly BatchItem<Uint8Array>[], append: () => Receipt[]): Receipt[] {
+    const { nextSequence } = this.store.stats();
+    const keys = items.map(({ idempotencyKey: key }) =>
+      key === undefined ? undefined : String(key)
+    );
+    const known = keys[0] === undefined ? undefined : this.store.getByKey(keys[0]);
     const group = this.#submitted(items);
-    let receipts: Receipt[];
-    try {
-      receipts = append();
-    } catch (error) {
-      // After a failed sync the events may be there or not; after any other failure they are not.
-      if (!(error instanceof WriterCrashedError)) this.tell({ type: "refused", group });
-      throw error;
+    const receipts = this.#refusing(group, append);
+    const isReplayed = receipts.every(({ replayed }) => replayed);
+    if (isReplayed !== (known !== undefined)) {
+      throw new OracleViolation(`a retry of ${keys[0]} does not say whether it is one`);
     }
-    const sequences = receipts.map(({ globalSequence }) => globalSequence);
-    sequences.forEach((sequence, i) => this.#payloads.set(sequence, toHex(items[i].payload)));
-    this.tell({ type: "acknowledged", group, sequences, receipts });
+    if (isReplayed) {
+      if (this.store.stats().nextSequence !== nextSequence) {
+        throw new OracleViolation(`a retry of ${keys[0]} has appended something`);
+      }
+      this.tell({ type: "refused", group });
+    } else {
+      const sequences = receipts.map(({ globalSequence }) => globalSequence);
+      this.#remember(sequences, items);
+      this.tell({ type: "acknowledged", group, sequences, receipts });
+    }
+    for (const [i, key] of keys.entries()) {
+      if (key === undefined) continue;
+      const first = isReplayed ? this.#receipts.get(key) : undefined;
+      if (first !== undefined && !bytesEqual(first.header, receipts[i].header)) {
+        throw new OracleViolation(`a retry of ${key} is answered with another receipt`);
+      }
+      this.#receipts.set(key, receipts[i]);
+    }
     this.#durable();
     return receipts;
   }
 }
+
+/** No source journal draws the ids of a life. */
+const SOURCE_SEED = 2_000_000;
 
 /** A cursor whose commits are written down. */
 export interface BoundDriver {

@@ -95,8 +95,8 @@ export type OracleFact =
   | { readonly type: "checkpointed"; readonly id: string }
   /** Permits that these payloads are erased. */
   | { readonly type: "erasing"; readonly sequences: readonly number[] }
-  /** Claims that all payloads that may be erased are. */
-  | { readonly type: "erased" }
+  /** Claims that they are. */
+  | { readonly type: "erased"; readonly sequences: readonly number[] }
   /** Permits that everything below a sequence is pruned. */
   | { readonly type: "pruning"; readonly below: number }
   /** Claims that the journal begins at a sequence. */
@@ -132,6 +132,12 @@ export class OracleViolation extends Error {
 export interface JudgeOptions {
   /** Whether the power was cut, so that only what is durable has to be there. */
   readonly powerCut: boolean;
+  /**
+   * Whether the disk may have answered syncs that it never did. Then nothing has to be there, files may be
+   * of different times, and any refusal with a reason is legal. What a store shows still has to be true:
+   * nothing invented or half there, every byte as it was submitted.
+   */
+  readonly isLying?: boolean;
   /** Why an error of an open is legal; without, and when it says nothing, none is. */
   readonly excuse?: (error: StoreError) => string | undefined;
 }
@@ -173,12 +179,14 @@ export class Oracle {
   readonly #fences = new Map<number, "open" | "committing" | "committed">();
   readonly #checkpoints = new Map<string, Mark>();
   readonly #erasable = new Set<number>();
-  #isErased = false;
+  readonly #erased = new Set<number>();
   #isDropped = false;
   #durableBelow = 0;
   #first = 0;
   #pruneBelow = 0;
   readonly #copies = new Map<string, number | undefined>();
+  /** Whether the disk that is being judged may have lied. */
+  #isLying = false;
 
   /**
    * An oracle that has been told nothing.
@@ -237,10 +245,9 @@ export class Oracle {
       }
       case "erasing":
         for (const sequence of fact.sequences) this.#erasable.add(sequence);
-        this.#isErased = false;
         return;
       case "erased":
-        this.#isErased = true;
+        for (const sequence of fact.sequences) this.#erased.add(sequence);
         return;
       case "pruning":
         this.#pruneBelow = Math.max(this.#pruneBelow, fact.below);
@@ -265,7 +272,8 @@ export class Oracle {
    * @throws {OracleViolation} saying what is wrong.
    */
   judge(fs: SimFs, options: JudgeOptions): Verdict {
-    const { powerCut } = options;
+    const { powerCut, isLying = false } = options;
+    this.#isLying = isLying;
     let about = "a reader";
     try {
       const before = fs.trace.length;
@@ -284,10 +292,12 @@ export class Oracle {
         if ("reason" in byReader) fail(`a reader refuses what a writer opens: ${byReader.reason}`);
         same("what a reader and a writer see", byReader.lines, found.lines);
       } else if (found.lines.size > 0) fail("a reader finds no journal, and a writer does");
-      about = "a copy";
-      for (const [target, next] of this.#copies) this.#checkCopy(fs, target, next, found);
-      about = "a cursor";
-      this.#checkCheckpoints(store);
+      if (!isLying) {
+        about = "a copy";
+        for (const [target, next] of this.#copies) this.#checkCopy(fs, target, next, found);
+        about = "a cursor";
+        this.#checkCheckpoints(store);
+      }
       about = "a second crash";
       this.#checkCrashAtOnce(fs, found);
       about = "a retry";
@@ -371,14 +381,15 @@ export class Oracle {
   /** What a reader sees, by two ways; `undefined` when there is no journal yet. */
   #readOnly(
     fs: SimFs,
-    { powerCut, excuse }: JudgeOptions,
+    options: JudgeOptions,
     dir: string,
   ): Found | Refusal | undefined {
+    const { powerCut } = options;
     const ways = [WITH_INDEXES, WITHOUT_INDEXES].map((coldStart) => {
       try {
         const reader = attempt(
           () => Store.openReadOnly(dir, { ...READ_ONLY, fs, coldStart }),
-          { powerCut, excuse },
+          options,
         );
         if ("reason" in reader) return reader;
         const found = this.#check(reader, powerCut, dir);
@@ -400,7 +411,8 @@ export class Oracle {
   /** Holds everything that a handle shows to what was permitted and claimed. */
   #check(reader: JournalReader, powerCut: boolean, dir: string): Found {
     const { firstSequence, nextSequence } = reader.stats();
-    if (dir === this.#dir) this.#checkFirst(firstSequence);
+    const isCopy = dir !== this.#dir;
+    if (!isCopy) this.#checkFirst(firstSequence);
     const events = new Map<number, StoredEvent>();
     const counts = new Map<Group, number>();
     const lines = new Map<number, string>();
@@ -412,7 +424,7 @@ export class Oracle {
         if (!OWN_KINDS.has(event.kind)) fail(`${sequence} has the kind ${event.kind}`);
         continue;
       }
-      const { group, item } = this.#placeOf(event);
+      const { group, item } = this.#placeOf(event, isCopy);
       const count = counts.get(group) ?? 0;
       if (item !== count) fail(`${sequence} is item ${item} of its group, and ${count} is next`);
       const before = count === 0 ? undefined : events.get(sequence - 1);
@@ -422,19 +434,23 @@ export class Oracle {
       lines.set(sequence, lineOf(event));
       this.#checkEvent(reader, event, group.events[item], group.receipts?.[item]);
     }
-    this.#checkGroups(counts, powerCut, firstSequence);
+    // A copy ends where the journal did when it was made.
+    const end = isCopy ? nextSequence : Infinity;
+    this.#checkGroups(counts, powerCut, { first: firstSequence, end });
     checkIndex(reader, events);
-    return { lines, counts, next: nextSequence };
+    return { lines, counts, first: firstSequence, next: nextSequence };
   }
 
   #checkFirst(first: number): void {
-    if (first < this.#first || first > this.#pruneBelow) {
-      fail(`it begins at ${first}, and should at ${this.#first} to ${this.#pruneBelow}`);
+    // A disk that has lied may have forgotten that something was pruned.
+    const least = this.#isLying ? 0 : this.#first;
+    if (first < least || first > this.#pruneBelow) {
+      fail(`it begins at ${first}, and should at ${least} to ${this.#pruneBelow}`);
     }
   }
 
   /** Which submission an event is. */
-  #placeOf(event: StoredEvent): Place {
+  #placeOf(event: StoredEvent, isCopy: boolean): Place {
     const { globalSequence, payloadBytes } = event;
     const place = payloadBytes === undefined
       ? this.#bySequence.get(globalSequence)
@@ -452,7 +468,9 @@ export class Oracle {
     if (payloadBytes === undefined && !this.#erasable.has(globalSequence)) {
       fail(`${globalSequence} has lost its payload`);
     }
-    if (payloadBytes !== undefined && this.#isErased && this.#erasable.has(globalSequence)) {
+    const isErased = this.#erased.has(globalSequence) && !this.#isLying;
+    // A copy may be older than that.
+    if (payloadBytes !== undefined && isErased && !isCopy) {
       fail(`${globalSequence} was erased, and has its payload`);
     }
     return place;
@@ -483,7 +501,11 @@ export class Oracle {
   }
 
   /** Groups and fences are whole or not there, and what has to be there is. */
-  #checkGroups(counts: ReadonlyMap<Group, number>, powerCut: boolean, first: number): void {
+  #checkGroups(
+    counts: ReadonlyMap<Group, number>,
+    powerCut: boolean,
+    { first, end }: { readonly first: number; readonly end: number },
+  ): void {
     const seen = new Map<number, boolean>();
     let missing = Infinity;
     let last = -1;
@@ -503,12 +525,14 @@ export class Oracle {
         if (isSeen !== count > 0) fail(`a part of fence ${fence} is seen`);
         seen.set(fence, isSeen);
       }
-      if (group.state !== "acknowledged") continue;
+      if (group.state !== "acknowledged" || start >= end) continue;
       if (count > 0) last = Math.max(last, start);
       const isPromised = fence === undefined
         ? !(powerCut || this.#isDropped) || start + events.length <= this.#durableBelow
         : this.#fences.get(fence) === "committed";
-      if (count === 0 && isPromised) fail(`what was acknowledged at ${start} is not there`);
+      if (count === 0 && isPromised && !this.#isLying) {
+        fail(`what was acknowledged at ${start} is not there`);
+      }
       if (count === 0 && fence === undefined) missing = Math.min(missing, start);
     }
     if (last > missing) fail(`${last} is there, and ${missing} before it is not`);
@@ -530,8 +554,19 @@ export class Oracle {
     }
     const end = next ?? found.next;
     if (found.next !== end) fail(`the copy in ${target} ends at ${found.next}, not at ${end}`);
-    const lines = new Map([...source.lines].filter(([sequence]) => sequence < end));
-    same(`the copy in ${target} and its source`, found.lines, lines);
+    // The source may have been pruned since, and may have given up payloads that the copy has.
+    const first = Math.max(source.first, found.first);
+    const isShared = (sequence: number) => sequence >= first && sequence < end;
+    const lines = (of: Found) =>
+      new Map(
+        [...of.lines].filter(([sequence]) => isShared(sequence)).map((
+          [sequence, line],
+        ) => [
+          sequence,
+          this.#erasable.has(sequence) ? line.slice(0, line.lastIndexOf(" ")) : line,
+        ]),
+      );
+    same(`the copy in ${target} and its source`, lines(found), lines(source));
   }
 
   #checkCheckpoints(store: Store): void {
@@ -608,7 +643,9 @@ export class Oracle {
     }
     store.close();
     const report = verifyJournal(this.#dir, { fs });
-    if (report.findingCount > 0) fail(`it does not verify: ${JSON.stringify(report.findings)}`);
+    // What can be made anew may be of no use after syncs that never were.
+    const findings = report.findings.filter(({ type }) => !(this.#isLying && type === "unusable"));
+    if (findings.length > 0) fail(`it does not verify: ${JSON.stringify(findings)}`);
     for (const { name } of fs.list(this.#dir)) {
       if (!KNOWN_NAMES.test(name)) fail(`${name} is left over`);
     }
@@ -635,6 +672,7 @@ export class Oracle {
 interface Found {
   readonly lines: Lines;
   readonly counts: ReadonlyMap<Group, number>;
+  readonly first: number;
   readonly next: number;
 }
 
@@ -663,12 +701,12 @@ function fail(message: string): never {
 }
 
 /** Opens; an error that is excused is a refusal. */
-function attempt<T>(open: () => T, { excuse }: JudgeOptions): T | Refusal {
+function attempt<T>(open: () => T, { excuse, isLying = false }: JudgeOptions): T | Refusal {
   try {
     return open();
   } catch (error) {
     const reason = error instanceof StoreError && !(error instanceof JournalNotFoundError)
-      ? excuse?.(error)
+      ? excuse?.(error) ?? (isLying ? error.message : undefined)
       : undefined;
     if (reason === undefined) throw error;
     return { reason };

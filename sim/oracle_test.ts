@@ -155,7 +155,7 @@ test("an oracle tells when something was not promised as it is", () => {
     ],
     [
       "erased",
-      oracleOf([...facts, { type: "erasing", sequences: [1] }, { type: "erased" }]),
+      oracleOf([...facts, { type: "erasing", sequences: [1] }, { type: "erased", sequences: [1] }]),
       /1 was erased, and has/,
     ],
     [
@@ -201,4 +201,28 @@ test("an oracle takes no refusal that has no excuse", () => {
     type: "refused",
     reason: "it is CORRUPTION",
   });
+});
+
+test("of a disk that lies, an oracle asks only that it does not lie about events", () => {
+  const driver = new Driver(new SimFs());
+  driver.open();
+  driver.append({}, "durable");
+  driver.batch([{}, {}], { durability: "durable" });
+  driver.close();
+  const facts = factsOf(driver.fs);
+  const lying = { powerCut: true, isLying: true };
+  const verdicts = new Set<string>();
+  for (const image of driver.fs.crashImages("lying", { limit: 100 })) {
+    const verdict = oracleOf(facts).judge(image, lying);
+    verdicts.add(verdict.type === "sound" ? `${verdict.events} events` : verdict.reason);
+  }
+  assert.ok(verdicts.has("0 events") && verdicts.has("3 events"), [...verdicts].join());
+  // Half of a batch is not an old truth.
+  const [whole] = driver.fs.crashImages("processKill");
+  const torn = facts.map((fact) =>
+    fact.type === "submitted" && fact.events.length === 2
+      ? { ...fact, events: fact.events.slice(0, 1) }
+      : fact
+  );
+  assertViolation(() => oracleOf(torn).judge(whole, lying), /invented/);
 });

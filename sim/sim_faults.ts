@@ -190,6 +190,8 @@ const PLANNED: Readonly<Record<SimFaultKind, { ops: readonly SimOp[]; fault: Sim
 export class SimFaults {
   /** Calls so far; the next one has this index. */
   operationCount = 0;
+  /** Whether no call is struck, only counted. */
+  arePaused = false;
   /** Whether the first fault makes every later change fail. */
   readonly freezes: boolean;
   readonly #seen = new Map<SimOp, number>();
@@ -272,6 +274,7 @@ export class SimFaults {
   enter(op: SimOp, path: string, otherPath: string | undefined): Strike | undefined {
     this.operationCount++;
     this.#seen.set(op, (this.#seen.get(op) ?? 0) + 1);
+    if (this.arePaused) return undefined;
     let options: PlannedFault | undefined;
     for (const armed of this.#armed) {
       const struck = this.#strikes(armed, op, path, otherPath);

@@ -150,6 +150,15 @@ export class SimFs implements StoreFs {
     return this.#usedSize;
   }
 
+  /** Whether no fault strikes; planned ones draw nothing meanwhile. */
+  get faultsArePaused(): boolean {
+    return this.#faults.arePaused;
+  }
+
+  set faultsArePaused(arePaused: boolean) {
+    this.#faults.arePaused = arePaused;
+  }
+
   /** Calls of an operation since a fault was armed on it last, or since the beginning. */
   operationsSeen(op: SimOp): number {
     return this.#faults.seen(op);
@@ -197,17 +206,34 @@ export class SimFs implements StoreFs {
    * @param seed decides what is taken. Default: that of the disk.
    */
   crash(policy: CrashPolicy = "durable", seed: number = this.seed): SimFs {
-    const random = this.#crashRandom(seed);
-    let disk = this.#disk;
+    const left = this.crashImage(policy, { seed });
+    this.#isDead = true;
+    return left;
+  }
+
+  /**
+   * One of the disks that the next process could find; which one is drawn. This one goes on.
+   *
+   * @param policy what the disk is like; see `crash_images.ts`.
+   * @param options when, and what decides.
+   * @param next what the disk is like for the next process. Default: as honest and as large as they come.
+   */
+  crashImage(
+    policy: CrashPolicy,
+    options: Pick<CrashImagesOptions, "position" | "seed"> = {},
+    next: SimFsOptions = {},
+  ): SimFs {
+    const { position = this.#trace.length, seed = this.seed } = options;
+    const random = this.#crashRandom(seed, position);
+    let disk = this.#history(position);
     if (policy === "lying") {
-      const disks = lyingDisks(this.#base, this.#trace, this.#trace.length, 2, random);
+      const disks = lyingDisks(this.#base, this.#trace, position, 2, random);
       // The first of two is the one on which nothing was ever synced.
       disks.next();
       disk = disks.next().value ?? disk;
     }
     disk = sampleImage(disk, policy === "lying" ? "durable" : policy, random);
-    this.#isDead = true;
-    return new SimFs({ seed: this.seed }, disk);
+    return new SimFs({ seed: this.seed, ...next }, disk);
   }
 
   /**
