@@ -197,13 +197,7 @@ function judge(
   return more <= 0 ? "nothing" : more === 1 || more === 3 ? "all of it" : "a part";
 }
 
-const POLICIES: readonly CrashPolicy[] = [
-  "durable",
-  "processKill",
-  "ordered",
-  "anyPrefix",
-  "reordered",
-];
+const POLICIES: readonly CrashPolicy[] = ["durable", "processKill", "reordered"];
 
 for (const { points, name, options, op, fault, nth = 1, act, stopped } of POINTS) {
   test(`point ${points}: ${name}`, () => {

@@ -32,6 +32,7 @@ import { Oracle, type OracleFact, OracleViolation } from "./oracle.ts";
 import { LIFE_OPTIONS, LifeDriver, lifeOf, type LifeOp, type LifeOpKind } from "./recovery_life.ts";
 import { SimClock } from "./sim_clock.ts";
 import type { SimStep } from "./sim_disk.ts";
+import { SimEntropy } from "./sim_entropy.ts";
 import type { SimFaultOptions, SimOp } from "./sim_faults.ts";
 import { SimFs } from "./sim_fs.ts";
 import { Fold64, SimRandom } from "./sim_random.ts";
@@ -79,7 +80,7 @@ export interface CellRun {
   readonly seed: number;
   /** Operations of the life. */
   readonly steps: number;
-  /** Sixteen digits over the trace up to the crash, and over what was there after it. */
+  /** Sixteen digits over the trace up to the crash, and over the files that the next open has left. */
   readonly digest: string;
   /** What the least image that the crash may leave says. */
   readonly outcome: RecoveryClass;
@@ -124,9 +125,12 @@ export class VacuousRunError extends Error {
 const HONEST_POLICIES: readonly CrashPolicy[] = [
   "durable",
   "processKill",
-  "anyPrefix",
+  // Among the images of this one are those of all others that can be told from damage.
   "reordered",
 ];
+
+/** No two lives of a journal draw the same ids. */
+const NEXT_LIFE_SEED = 3_000_000;
 
 /** The event of the open, and one of a driver. */
 const HISTORY_COUNT_MIN = 2;
@@ -243,7 +247,12 @@ function lyingDisk(
 ): CellRun {
   const fs = diskOf(seed, { syncLie: 1 / oneIn, dirSyncLie: 1 / oneIn });
   const life = new LifeDriver(fs, seed, options);
-  life.run(lifeOf(seed, steps));
+  const [open, ...kinds] = lifeOf(seed, steps);
+  // What a journal begins with is synced once. Without that there is none, and nothing to be seen.
+  fs.faultsArePaused = true;
+  life.do(open);
+  fs.faultsArePaused = false;
+  life.run(kinds);
   const { trace } = fs;
   const lie = trace.findIndex(isDropped);
   const half = Math.max(lie, Math.floor(trace.length / 2));
@@ -303,8 +312,8 @@ class Crash {
     const isLying = mode.type === "lying" || mode.type === "namespace";
     const policies = isLying ? ["durable" as const] : HONEST_POLICIES;
     const moved = steps.filter(({ type }) => type !== "mark");
-    const digest = new Fold64().fold(this.#seed).fold(crc32(new TextEncoder().encode(name)))
-      .bytes(new TextEncoder().encode(digestTrace(moved)));
+    const digest = new Fold64().fold(this.#seed).fold(crc32(encode(name)))
+      .bytes(encode(digestTrace(moved)));
     let outcome: RecoveryClass = "refused";
     let lost = 0;
     const images: JudgedImage[] = [];
@@ -312,10 +321,7 @@ class Crash {
       const image = fs.crashImage(policy, { position });
       const seen = look(image, mode.type === "lying", op, promised);
       const oracle = new Oracle(DRIVER_DIR, this.#life.driver.options);
-      for (const fact of facts) {
-        // What a clean open shows was told before; and what it no longer shows, a lost name can bring back.
-        if (!(isLying && fact.type === "opened")) oracle.take(fact);
-      }
+      for (const fact of facts) oracle.take(fact);
       const verdict = oracle.judge(image, {
         powerCut: policy !== "processKill",
         isLying,
@@ -325,7 +331,7 @@ class Crash {
       }
       const recovered = verdict.type === "sound" ? verdict.events : 0;
       images.push({ policy, recovered, isThere: seen?.isThere });
-      digest.fold(recovered).bytes(new TextEncoder().encode(digestTree(image)));
+      digest.fold(recovered).bytes(encode(this.#recoveredBytes(policy, position)));
       if (policy !== "durable") continue;
       lost = seen?.lost ?? durable;
       if (verdict.type === "sound") outcome = recovered > 0 ? "committedPrefix" : "rolledBack";
@@ -350,6 +356,19 @@ class Crash {
       lost,
       images,
     };
+  }
+
+  /** What the next open makes of the same image: the oracle does more with it, and not always the same. */
+  #recoveredBytes(policy: CrashPolicy, position: number): string {
+    const { fs, options } = this.#life.driver;
+    const image = fs.crashImage(policy, { position });
+    const entropy = new SimEntropy(NEXT_LIFE_SEED);
+    try {
+      Store.open(DRIVER_DIR, { ...options, fs: image, clock: new SimClock(), entropy });
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
+    return digestTree(image);
   }
 
   #vacuous(reason: VacuousRunError["reason"]): never {
@@ -414,6 +433,10 @@ function look(
     if (sequence < promised.durableBeforeLie) lostBeforeLie++;
   }
   return { isThere: op?.isThere?.(found, fs), lost, lostBeforeLie };
+}
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
 }
 
 function isDropped(step: SimStep): boolean {
