@@ -195,7 +195,8 @@ export function parseCandidate(
 export function formatCorpus(rows: readonly CorpusRow[]): string {
   const json = rows.map((row) => {
     const { kind, digest, outcome, origin, reason, ...run } = row;
-    return { kind, ...run, seed: String(row.seed), digest, outcome, origin, reason };
+    const seed = "seed" in run ? { seed: String(run.seed) } : {};
+    return { kind, ...run, ...seed, digest, outcome, origin, reason };
   });
   return `${JSON.stringify(json, null, 2)}\n`;
 }
@@ -260,12 +261,14 @@ function endOf(candidate: CorpusCandidate, kinds: CorpusKinds): CorpusEnd {
   return { digest, outcome };
 }
 
-/** What names a row, in a line. */
-export function describeRow(
-  { digest: _, outcome: __, origin: ___, reason, ...run }: CorpusRow,
-): string {
-  return `${JSON.stringify(run)} (${reason})`;
+/** What names a row, in a line that is not too long for a test. */
+export function describeRow(row: CorpusRow): string {
+  const { digest: _, outcome: __, origin: ___, reason, ...run } = row;
+  const text = JSON.stringify(run);
+  return `${text.length > LINE_SIZE_MAX ? `${text.slice(0, LINE_SIZE_MAX)}…` : text} (${reason})`;
 }
+
+const LINE_SIZE_MAX = 120;
 
 function refused(refusal: GraduationRefusal): Graduation {
   return { type: "refused", refusal };
