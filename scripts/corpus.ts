@@ -4,12 +4,15 @@
  *
  * ```sh
  * deno task corpus                                                       # says which rows have changed
- * deno task corpus --update                                              # pins what they are now
+ * deno task corpus --update                                              # pins their new digests
+ * deno task corpus --update --outcomes                                   # also where a run ends otherwise
  * deno task corpus --add '{"kind":"matrix","cell":"honest disk","seed":7,"steps":64}' --reason "…"
  * ```
  *
  * Nothing is written before Deno and Bun agree on every digest, nor where `CI` is set: what a merge depends
- * on must not repair itself. A row whose run breaks a promise is never pinned. It is a defect.
+ * on must not repair itself. A row whose run breaks a promise is never pinned. It is a defect. A row that ends
+ * in another way than before, more or less being left, is pinned only when that was asked for: whoever asks
+ * has looked, and its reason may have to be another one.
  *
  * @module
  */
@@ -41,6 +44,23 @@ export function pinned(rows: readonly CorpusRow[]): CorpusRow[] {
 }
 
 /**
+ * Refuses outcomes that have changed.
+ *
+ * @throws {Error} naming the rows.
+ */
+export function assertOutcomes(before: readonly CorpusRow[], after: readonly CorpusRow[]): void {
+  const changed = before.flatMap((row, i) =>
+    row.outcome === after[i].outcome
+      ? []
+      : [`${describeRow(row)}: ${row.outcome} is ${after[i].outcome} now`]
+  );
+  if (changed.length === 0) return;
+  throw new Error(
+    `Cannot pin other outcomes without --outcomes; look at them first:\n${changed.join("\n")}`,
+  );
+}
+
+/**
  * Refuses to pin anything where nobody looks at it.
  *
  * @throws {Error} when `CI` is set.
@@ -60,6 +80,7 @@ async function main(args: string[]): Promise<void> {
     args,
     options: {
       update: { type: "boolean", default: false },
+      outcomes: { type: "boolean", default: false },
       add: { type: "string" },
       found: { type: "boolean", default: false },
       reason: { type: "string", default: "" },
@@ -76,8 +97,10 @@ async function main(args: string[]): Promise<void> {
   if (!values.update && values.add === undefined) {
     const drifts = driftsOf(rows);
     for (const { row, now } of drifts) {
-      const end = now.type === "graduated" ? now.row.digest : JSON.stringify(now.refusal);
-      console.log(`${describeRow(row)}: ${row.digest} is ${end} now`);
+      const end = now.type === "graduated"
+        ? `${now.row.outcome} ${now.row.digest}`
+        : JSON.stringify(now.refusal);
+      console.log(`${describeRow(row)}: ${row.outcome} ${row.digest} is ${end} now`);
     }
     console.log(`${rows.length - drifts.length} of ${rows.length} rows end as they did`);
     if (drifts.length > 0) process.exitCode = 1;
@@ -89,7 +112,9 @@ async function main(args: string[]): Promise<void> {
     const json = JSON.parse(values.add) as JsonObject;
     rows.push(rowOf(graduate(json, { origin, reason: values.reason }), values.add));
   }
-  const here = formatCorpus(pinned(rows));
+  const after = pinned(rows);
+  if (!values.outcomes) assertOutcomes(rows, after);
+  const here = formatCorpus(after);
   // It is a program of Deno, and this file is one of both.
   const { findBun } = await import("./bun.ts");
   const { path } = await findBun();

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseCorpus } from "../sim/corpus.ts";
 import json from "../sim/corpus.json" with { type: "json" };
-import { assertMayPin, pinned } from "./corpus.ts";
+import { assertMayPin, assertOutcomes, pinned } from "./corpus.ts";
 
 test("the corpus is not pinned where CI is set", () => {
   assertMayPin({});
@@ -24,4 +24,18 @@ test("pinned() never pins what breaks a promise or tests nothing", () => {
   );
   assert.ok(row !== undefined && row.kind === "matrix");
   assert.throws(() => pinned([{ ...row, steps: 4 }]), /Cannot pin .*"noBoundary"/);
+});
+
+test("another digest is pinned when asked for, another outcome only when that was asked for, too", () => {
+  const rows = parseCorpus(json);
+  const other = rows.map((row) => ({ ...row, digest: "00000000000000ff" }));
+  assertOutcomes(rows, other);
+  other[1] = { ...other[1], outcome: "rolledBack" };
+  assert.throws(() => assertOutcomes(rows, other), (error) => {
+    assert.match(
+      (error as Error).message,
+      /without --outcomes.*\n.*committedPrefix is rolledBack now$/,
+    );
+    return true;
+  });
 });
