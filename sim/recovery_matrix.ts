@@ -125,7 +125,7 @@ export class VacuousRunError extends Error {
 const HONEST_POLICIES: readonly CrashPolicy[] = [
   "durable",
   "processKill",
-  // Among the images of this one are those of all others that can be told from damage.
+  // Of each file any beginning of what was written, cut at any byte; and any names that need no lost one.
   "reordered",
 ];
 
@@ -322,10 +322,7 @@ class Crash {
       const seen = look(image, mode.type === "lying", op, promised);
       const oracle = new Oracle(DRIVER_DIR, this.#life.driver.options);
       for (const fact of facts) oracle.take(fact);
-      const verdict = oracle.judge(image, {
-        powerCut: policy !== "processKill",
-        isLying,
-      });
+      const verdict = oracle.judge(image, { powerCut: policy !== "processKill", isLying });
       if (verdict.type === "refused" && mode.type !== "lying") {
         throw new OracleViolation(`nothing was lost but names: ${verdict.reason}`);
       }
@@ -384,7 +381,7 @@ class Promises {
   durable = 0;
   /** The same, before a disk said for the first time what was not so. */
   durableBeforeLie = 0;
-  /** Sequences and headers of what was acknowledged with a receipt. */
+  /** The ids of what was acknowledged with a receipt, by sequence. */
   readonly receipts = new Map<number, string>();
 
   constructor(steps: readonly SimStep[]) {
