@@ -35,6 +35,13 @@ export class SimRandom {
     this.#lo = seed >>> 0;
   }
 
+  /** A generator whose seed has 64 bits, which no number holds. */
+  static ofHalves(hi: number, lo: number): SimRandom {
+    const random = new SimRandom(lo >>> 0);
+    random.#hi = hi >>> 0;
+    return random;
+  }
+
   /**
    * A generator of its own, decided by this one's state and the name. Draws nothing: ask before the first
    * draw, and the streams of a seed never change.

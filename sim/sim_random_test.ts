@@ -20,6 +20,10 @@ test("SimRandom is wyrand: the known answers of seeds 0 and 99", () => {
   );
 });
 
+test("ofHalves() gives the generator of the seed that the halves make", () => {
+  assert.equal(SimRandom.ofHalves(11, 7).nextU32(), new SimRandom(11 * 2 ** 32 + 7).nextU32());
+});
+
 test("SimRandom draws the operation plans that the reference draws from its seeds", () => {
   // Three in six append, two a batch of one to three, one a sync.
   const plan = (seed: number): string => {
