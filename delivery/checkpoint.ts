@@ -11,6 +11,10 @@
  * | `process_boot_ns` | uint or nil     | kept as it is; nil is written, and may be missing           |
  * | `region_identity` | string or nil   | `Region.identity()`; may be missing                         |
  * | `event_id`        | bin(16) or nil  | the id of the event at `position`; may be missing           |
+ * | `checksum`        | uint32          | CRC-32 of every byte in front of this number; may be missing |
+ *
+ * Written last, the checksum is what tells a flipped bit from a position: without it a consumer that had
+ * handled nothing could be made to skip the first event. Older files have none.
  *
  * A checkpoint is replaced as a whole, so a crash leaves the old one or the new one. `<id>.lock` beside it
  * is locked by whoever works under the id, and stays when they go.
@@ -19,9 +23,11 @@
  */
 
 import { Decoder, Encoder } from "@msgpack/msgpack";
+import { crc32 } from "../platform/checksum.ts";
 import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
 import { runtime } from "../platform/runtime.ts";
 import { isStagedName } from "../platform/staged_file.ts";
+import { readU32, writeU32 } from "../store/bytes.ts";
 import { StoreError, StoreIoError } from "../store/errors.ts";
 import { type EventId, formatId, ID_SIZE, parseId } from "../store/ids.ts";
 import { withIo } from "../store/io.ts";
@@ -522,21 +528,31 @@ export function encodeCheckpoint(record: CheckpointInit): Uint8Array {
   const { position, started, processBootNs = null, regionIdentity = null, eventId = null } = record;
   const problem = problemOf(position, started, processBootNs, regionIdentity);
   if (problem !== undefined) throw new TypeError(`Cannot save a checkpoint: ${problem}`);
-  return encoder.encode({
+  const bytes = encoder.encode({
     position: uint(position),
     started,
     process_boot_ns: processBootNs === null ? null : uint(processBootNs),
     region_identity: regionIdentity,
     event_id: eventId === null ? null : parseId(eventId),
+    // As large as they come, so that it takes four bytes whatever it will be.
+    checksum: 0xffff_ffff,
   });
+  const checksumOffset = bytes.byteLength - 4;
+  writeU32(bytes, checksumOffset, crc32(bytes.subarray(0, checksumOffset)));
+  return bytes;
 }
 
 type DecodeResult =
   | { readonly type: "checkpoint"; readonly checkpoint: Checkpoint }
   | { readonly type: "corrupt"; readonly reason: string; readonly cause?: unknown };
 
+/** The key of the checksum, and the marker of a uint32 behind it. */
+const CHECKSUM_KEY = Uint8Array.of(0xa8, ...new TextEncoder().encode("checksum"), 0xce);
+
 /** Reads the bytes of a checkpoint. What stands behind the map, and keys of others, do not count. */
 function decodeCheckpoint(bytes: Uint8Array): DecodeResult {
+  const isSound = isChecksumSound(bytes);
+  if (isSound === false) return { type: "corrupt", reason: "the checksum does not match" };
   let value: unknown;
   try {
     for (const first of decoder.decodeMulti(bytes)) {
@@ -554,7 +570,10 @@ function decodeCheckpoint(bytes: Uint8Array): DecodeResult {
   const processBootNs = numberOf(fields.process_boot_ns ?? null);
   const regionIdentity = fields.region_identity ?? null;
   const eventId = fields.event_id ?? null;
-  const { started } = fields;
+  const { started, checksum } = fields;
+  if (checksum !== undefined && isSound === undefined) {
+    return { type: "corrupt", reason: '"checksum" is no checksum' };
+  }
   const problem = problemOf(position, started, processBootNs, regionIdentity) ??
     (eventId === null || (eventId instanceof Uint8Array && eventId.byteLength === ID_SIZE)
       ? undefined
@@ -570,6 +589,20 @@ function decodeCheckpoint(bytes: Uint8Array): DecodeResult {
       eventId: eventId === null ? null : formatId(eventId as Uint8Array),
     },
   };
+}
+
+/**
+ * Whether a checkpoint's checksum is right; `undefined` when it has none. The bytes are searched for it, and not
+ * the map: a flipped bit in the size of the map would leave the last entry out of it.
+ */
+function isChecksumSound(bytes: Uint8Array): boolean | undefined {
+  for (let at = bytes.byteLength - CHECKSUM_KEY.byteLength; at >= 0; at--) {
+    if (!CHECKSUM_KEY.every((byte, i) => bytes[at + i] === byte)) continue;
+    const offset = at + CHECKSUM_KEY.byteLength;
+    return offset + 4 <= bytes.byteLength &&
+      readU32(bytes, offset) === crc32(bytes.subarray(0, offset));
+  }
+  return undefined;
 }
 
 /** Which field is not what it has to be. */

@@ -32,6 +32,14 @@ export function zeroPage(fs: SimFs, path: string, page: number, pageSize = PAGE_
   });
 }
 
+/** Fills a range with zeros. */
+export function zeroRange(fs: SimFs, path: string, start: number, end: number): SimFs {
+  return edited(fs, path, (bytes) => {
+    if (end > bytes.byteLength) throw outside(path, end);
+    return bytes.fill(0, start, end);
+  });
+}
+
 /** A write that went to the wrong place: page `source` stands at `target` too. */
 export function duplicatePage(
   fs: SimFs,
@@ -44,6 +52,56 @@ export function duplicatePage(
     if (target * pageSize >= bytes.byteLength) throw outside(path, target * pageSize);
     return bytes.copyWithin(target * pageSize, source * pageSize, end);
   });
+}
+
+/** A write that went into the wrong file: page `source` of `sourcePath` stands at `target` of `path`. */
+export function misdirectPage(
+  fs: SimFs,
+  path: string,
+  { sourcePath, source, target, pageSize = PAGE_SIZE }: {
+    sourcePath: string;
+    source: number;
+    target: number;
+    pageSize?: number;
+  },
+): SimFs {
+  const other = fs.readFile(sourcePath, Number.MAX_SAFE_INTEGER);
+  const page = other.subarray(source * pageSize, (source + 1) * pageSize);
+  if (page.byteLength === 0) throw outside(sourcePath, source * pageSize);
+  return edited(fs, path, (bytes) => {
+    const start = target * pageSize;
+    if (start >= bytes.byteLength) throw outside(path, start);
+    bytes.set(page.subarray(0, bytes.byteLength - start), start);
+    return bytes;
+  });
+}
+
+/** The same page of two files changes places. */
+export function swapPages(
+  fs: SimFs,
+  one: string,
+  other: string,
+  { page, pageSize = PAGE_SIZE }: { page: number; pageSize?: number },
+): SimFs {
+  const place = { source: page, target: page, pageSize };
+  const there = misdirectPage(fs, one, { sourcePath: other, ...place });
+  const bytes = misdirectPage(fs, other, { sourcePath: one, ...place });
+  return staleCopy(there, other, bytes);
+}
+
+/** Bytes stand behind the end of a file. */
+export function appendBytes(fs: SimFs, path: string, tail: Uint8Array): SimFs {
+  return edited(fs, path, (bytes) => {
+    const longer = new Uint8Array(bytes.byteLength + tail.byteLength);
+    longer.set(bytes);
+    longer.set(tail, bytes.byteLength);
+    return longer;
+  });
+}
+
+/** A file stands under another name too. */
+export function duplicateFile(fs: SimFs, path: string, target: string): SimFs {
+  return fs.withFile(target, fs.readFile(path, Number.MAX_SAFE_INTEGER));
 }
 
 /** Cuts a file. */

@@ -1,13 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  appendBytes,
+  duplicateFile,
   duplicatePage,
   flipBit,
+  misdirectPage,
   missing,
   staleCopy,
   swapFiles,
+  swapPages,
   truncate,
   zeroPage,
+  zeroRange,
 } from "./damage.ts";
 import { SimFs } from "./sim_fs.ts";
 
@@ -31,6 +36,18 @@ test("each kind of damage does what it says, for good, and to a copy", () => {
   assert.equal(read(zeroPage(fs, "/a", 1, 2)), "aa\0\0ccdd");
   assert.equal(read(duplicatePage(fs, "/a", { source: 0, target: 3, ...size })), "aabbccaa");
   assert.equal(read(truncate(fs, "/a", 3)), "aab");
+  assert.equal(read(zeroRange(fs, "/a", 3, 5)), "aab\0\0cdd");
+  const misdirected = { sourcePath: "/b", source: 1, target: 3, ...size };
+  assert.equal(read(misdirectPage(fs, "/a", misdirected)), "aabbcche");
+  // Half a page is all there is, and half of it is all there is room for.
+  assert.equal(
+    read(misdirectPage(fs, "/a", { ...misdirected, source: 2, target: 0 })),
+    "rabbccdd",
+  );
+  const exchanged = swapPages(fs, "/a", "/b", { page: 1, ...size });
+  assert.deepEqual([read(exchanged), read(exchanged, "/b")], ["aaheccdd", "otbbr"]);
+  assert.equal(read(appendBytes(fs, "/b", Uint8Array.of(0, 33)), "/b"), "other\0!");
+  assert.equal(read(duplicateFile(fs, "/b", "/c"), "/c"), "other");
   const swapped = swapFiles(fs, "/a", "/b");
   assert.deepEqual([read(swapped), read(swapped, "/b")], ["other", "aabbccdd"]);
   assert.equal(read(staleCopy(fs, "/a", disk({ "/a": "old" }))), "old");
@@ -51,5 +68,9 @@ test("damage outside of a file is refused: it would test nothing", () => {
   assert.throws(() => zeroPage(fs, "/a", 1), RangeError);
   assert.throws(() => duplicatePage(fs, "/a", { source: 0, target: 1 }), RangeError);
   assert.throws(() => truncate(fs, "/a", 5), RangeError);
+  assert.throws(() => zeroRange(fs, "/a", 0, 5), RangeError);
+  const page = { sourcePath: "/a", source: 0, target: 0, pageSize: 2 };
+  assert.throws(() => misdirectPage(fs, "/a", { ...page, source: 2 }), RangeError);
+  assert.throws(() => misdirectPage(fs, "/a", { ...page, target: 2 }), RangeError);
   assert.throws(() => flipBit(fs, "/none", 0), { code: "ENOENT" });
 });

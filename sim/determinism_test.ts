@@ -130,6 +130,6 @@ test("a seed gives the same order to workers and clients, on every runtime", asy
     log: "c:1 b:1+2 c:2 z=1 z=4 b:3+4+5 x=3 y=2 a:1+2 c:3+4+5+6 x=6 b:6+7+8 z=5 x=7 y=8 z=9 " +
       "b:9+10+11 c:7+8+9+10 z=10 y=11 c:11+12 b:12 a:3+4 x=12 c:13+14 b:13+14 y=14 c:15 a:5+6 " +
       "x=13 b:15 y=15 a:7+8 a:9+10 a:11+12 a:13+14 a:15",
-    trace: "ecc7300b0409689b",
+    trace: "6dfcfc48c3bf23d5",
   });
 });

@@ -19,8 +19,12 @@ import {
 import type { EventRegistry } from "./event_definition.ts";
 import { type LoadedJournal, loadJournal } from "./index/cold_start.ts";
 import { INDEX_FILE_NAME } from "./index/index_file.ts";
-import { ID_SIZE, NO_HASH } from "./frame.ts";
+import { ID_SIZE, NO_HASH, payloadStartOf } from "./frame.ts";
+import { blake3 } from "./hash.ts";
 import { IdGenerator } from "./ids.ts";
+import { NAME_UNKNOWN } from "./index/interner.ts";
+import { findName } from "./index/region_query.ts";
+import { LIFECYCLE_COORDINATE } from "./journal_reader.ts";
 import type { OpenReport } from "./open_report.ts";
 import { readRange } from "./frame_scanner.ts";
 import { type JournalLoader, QUARANTINE_NAME, repairEnd } from "./recovery.ts";
@@ -82,6 +86,7 @@ export function openForWriting(
   if (options.chainVerification === "recompute" && log.segments.length > 0) {
     refuseUnlessIntact(dir, options);
   }
+  readLifecycleHead(source);
   const nowUs = Math.max(loader.lastTimestampUs, Math.floor(clock.nowUs()));
   if (!(nowUs >= 0 && nowUs <= Number.MAX_SAFE_INTEGER)) throw new InvalidClockError(nowUs);
   // Whatever can refuse the journal has had its say: from here on, things are changed.
@@ -147,6 +152,26 @@ export function openForWriting(
     lastTimestampUs,
     found,
   };
+}
+
+/**
+ * Reads the newest of the store's own events, which an index did not look at: the event of this open follows
+ * it in its chain, and so has to name its hash. When it is damaged, that has to be known before anything is
+ * changed.
+ *
+ * @throws {CorruptionError} when it is.
+ */
+function readLifecycleHead({ index, log }: EventSource): void {
+  const entity = findName(index.entities, LIFECYCLE_COORDINATE.entity);
+  const chain = entity === NAME_UNKNOWN ? -1 : index.findChain(entity, 0);
+  if (index.headOf(chain) < index.firstRow || index.isHeadHashKnown(chain)) return;
+  try {
+    const body = log.readBody(index.headOf(chain));
+    index.setHeadHash(chain, blake3(body.subarray(0, payloadStartOf(body, 0))));
+  } finally {
+    // Files may be renamed and cut from here on, and nobody would close them if the open is refused.
+    log.closeFiles();
+  }
 }
 
 /**

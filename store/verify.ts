@@ -229,6 +229,8 @@ class Verifier {
   #erased = 0;
   #retired = 0;
   #base: BaseFacts | undefined;
+  /** Whether what decides which files are the journal is damaged. */
+  #isUnresolved = false;
   /** Name and header of each segment, in order: what another look is compared with. */
   #layout = "";
   #bytes = 0;
@@ -276,7 +278,8 @@ class Verifier {
     for (const { name } of files) {
       this.#totalBytes += this.#fs.stat(`${this.#dir}/${name}`)?.size ?? 0;
     }
-    this.#audit = new IndexAudit(this.#fs, this.#dir);
+    // Where the journal begins is not known then, and every index would look like a lie.
+    if (!this.#isUnresolved) this.#audit = new IndexAudit(this.#fs, this.#dir);
     this.#beginAtBase();
     this.#reportIndex(this.#audit?.readIndexFile());
     let previous: Verified | undefined;
@@ -402,6 +405,7 @@ class Verifier {
         this.#push({ type: "file", file, segmentId: undefined, offset: 0, reason: error.message });
       } else throw error;
       this.#forgetPlace();
+      this.#isUnresolved = true;
       return entries.flatMap(({ name }) => {
         const id = segmentIdOf(name);
         return id === undefined ? [] : [{ id, name }];

@@ -415,6 +415,18 @@ test("a pruned journal without its record, or with one that does not fit, is ref
   refused((copy) => writeFile(copy, BASE, foreignBytes), "journal.base", /another journal/);
 });
 
+test("a damaged record is what verification names, and no index is said to lie", () => {
+  // Without the record the index began at the wrong event, so a sound index file and sound footers were said
+  // to contradict the frames, and were to be removed. Nothing is compared with them now.
+  const { fs, store } = filled({ ...SMALL, coldStart: {} });
+  store.prune({ below: 15 });
+  store.close();
+  writeFile(fs, BASE, flipBit(readFile(fs, BASE), 40));
+  const { intact, findings } = verifyJournal(DIR, { fs });
+  assert.equal(intact, false);
+  assert.deepEqual(findings.map(({ type, file }) => [type, file]), [["file", "journal.base"]]);
+});
+
 test("a record whose heads are not those of the journal is found by verification", () => {
   const { fs, store } = filled();
   store.prune({ below: 15 });

@@ -768,3 +768,26 @@ test('"cutAtDamage" looks at every frame, so that an index file cannot hide the 
   assert.equal(store.openReport.restoredEntries, sequence);
   assert.equal(store.openReport.indexFile, "notTried");
 });
+
+test("an open for writing that an old event of the store refuses leaves the directory as it was", () => {
+  // The event of an open follows the newest of the store's own in its chain, and that one was only read when
+  // everything had been repaired and tidied up: a refused open had changed things. Now it is read first.
+  const fs = new MemoryFs();
+  const store = openIndexed(fs, { ...ROLLING, sync: { everyNEvents: 1 } });
+  fill(store, 12);
+  const tree = readTree(fs.snapshot(), DIR);
+  const [first] = segmentNames(tree);
+  const bytes = tree.get(first)!;
+  const { offset, end } = framesOf(bytes)[0];
+  tree.set(first, flipBit(bytes, end - 1)).set(".stage-0", bytes.slice(0, 100));
+  const last = segmentNames(tree).at(-1)!;
+  const torn = tree.get(last)!.slice();
+  torn.set(Uint8Array.of(1, 2, 3), framesOf(torn).at(-1)!.end);
+  tree.set(last, torn);
+  const damaged = fsOf(tree);
+  const refusal = { name: "CorruptionError", path: `/${DIR}/${first}`, offset };
+  assert.throws(() => openIndexed(damaged), refusal);
+  const left = readTree(damaged, DIR);
+  assert.deepEqual([...left.keys()].sort(), [...tree.keys()].sort());
+  for (const [name, expected] of tree) assert.deepEqual(left.get(name), expected, name);
+});
