@@ -62,6 +62,7 @@ export class Ledger {
   readonly #counts: Counts;
   readonly #entries = new Map<string, Entry>();
   readonly #checker = new NeverSkipChecker();
+  #hasOpened = false;
   #committed = -1;
   /** What a checkpoint may say besides, until that is known. */
   #committing: number | undefined;
@@ -84,13 +85,9 @@ export class Ledger {
     return this.#phase;
   }
 
-  /** How many events are known to be there. */
-  get eventCount(): number {
-    let events = 0;
-    for (const { state, plan } of this.#entries.values()) {
-      if (state === "there") events += plan.items.length;
-    }
-    return events;
+  /** Whether any process has said that the journal is open. */
+  get hasOpened(): boolean {
+    return this.#hasOpened;
   }
 
   /** Copies that were announced since the last call, and where they end, once that is known. */
@@ -244,6 +241,7 @@ export class Ledger {
   }
 
   #opened({ repairs, oddities, path, committed }: Note & { readonly t: "opened" }): void {
+    this.#hasOpened = true;
     countOpen(this.#counts, { repairs, oddities, path });
     assert.equal(committed, this.#committed, "the consumer goes on where it was committed");
     this.#checker.restarted(positionAt(committed));

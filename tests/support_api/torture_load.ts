@@ -54,7 +54,7 @@ export interface Plan {
   readonly items: readonly Item[];
   readonly isKeyed: boolean;
   readonly isDurable: boolean;
-  /** Whether each of its events is so large that a kill can come in the middle of the one write. */
+  /** Whether its events have a megabyte each. */
   readonly isLarge: boolean;
 }
 
@@ -70,6 +70,8 @@ export interface WriterOrder {
   readonly focus: StepName;
   /** After so many steps it closes the store and ends by itself; without, it goes on for ever. */
   readonly steps?: number;
+  /** Whether its first step is a batch so large that a kill can come in the middle of the write. */
+  readonly beginsLarge?: boolean;
   /** Plans of earlier lives to be asked for once more, keyed all of them. */
   readonly retries: readonly Plan[];
 }
@@ -147,7 +149,7 @@ export function phaseOf(note: Note): string | undefined {
 /** What an event carries. */
 export function payloadOf({ op, items, isLarge }: Plan, i: number): unknown {
   const hash = hashOf(tagOf(op, i));
-  const size = isLarge ? 130_000 : hash % 64 === 0 ? 12_000 : (hash >>> 8) % 300;
+  const size = isLarge ? 1_100_000 : hash % 64 === 0 ? 12_000 : (hash >>> 8) % 300;
   return { op, i, of: items.length, filling: String.fromCharCode(97 + hash % 26).repeat(size) };
 }
 

@@ -73,6 +73,7 @@ let count = 0;
 function open(): void {
   say({ t: "phase", name: "open" });
   store = Store.open(order.dir, {
+    batch: { maxBytes: 16 << 20 },
     segmentMaxBytes: oneOf(2_000, 6_000, 20_000),
     sync: { everyNEvents: oneOf(0, 1, 20, 1_000), mode: oneOf("data", "all") },
     coldStart: { saveEveryNEvents: oneOf(0, 20, 200), footers: random() < 0.9 },
@@ -105,7 +106,7 @@ function newPlan(form: Plan["form"]): Plan {
     items,
     isKeyed: random() < 0.5,
     isDurable: random() < 0.15,
-    isLarge: form === "batch" && random() < (order.focus === "batch" ? 0.25 : 0.02),
+    isLarge: false,
   };
 }
 
@@ -283,6 +284,11 @@ try {
     say({ t: "retry", op: plan.op });
     if (plan.form === "append") append(plan);
     else batch(plan);
+  }
+  if (order.beginsLarge) {
+    const plan = { ...newPlan("batch"), isLarge: true };
+    say({ t: "try", plan });
+    batch(plan);
   }
   for (let done = 0; order.steps === undefined || done < order.steps; done++) {
     let at = random() * total;
