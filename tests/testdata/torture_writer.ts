@@ -9,7 +9,7 @@ import {
   ClockConflictError,
   ConditionConflictError,
   type DurableCursor,
-  EventKind,
+  type EventKind,
   type Receipt,
   Store,
 } from "../../mod.ts";

@@ -1,0 +1,98 @@
+// Real crashes: kill -9 at any moment, disks that are really full, syncs that the kernel refuses, fights for
+// the lock. This is the short version; `deno task torture` goes on for as long as one likes.
+import assert from "node:assert/strict";
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { type DiskKind, noSmallDisk } from "./support_api/small_disk.ts";
+import type { Counts } from "./support_api/stress_audit.ts";
+import { killWhenFull, squeezeJournals, SQUEEZES } from "./support_api/torture_disk.ts";
+import { Kills } from "./support_api/torture_kills.ts";
+import { fight } from "./support_api/torture_lock.ts";
+import { noStrace, programBeside, programHere } from "./support_api/torture_programs.ts";
+import { failSync } from "./support_api/torture_sync.ts";
+
+const ROUNDS = Number(process.env.BATPAK_TORTURE_ROUNDS ?? 10);
+const TIMEOUT_MS = 120_000;
+const SEED = Number(process.env.BATPAK_SEED ?? Date.now() % 1_000_000);
+const HERE = programHere();
+const BESIDE = programBeside();
+
+/** Runs `action` with a directory that stays when it fails: the same seed does not give the same moments. */
+async function withEvidence(action: (root: string) => Promise<void>): Promise<void> {
+  const root = realpathSync(mkdtempSync(join(tmpdir(), "batpak-torture-")));
+  try {
+    await action(root);
+  } catch (error) {
+    const about = `BATPAK_SEED=${SEED} deno task test tests/torture_test.ts; see ${root}`;
+    throw new Error(`${(error as Error).message}: ${about}`, { cause: error });
+  }
+  rmSync(root, { recursive: true });
+}
+
+test(
+  "whatever a process does when it is killed, what it was told stays, and what it was not is whole or absent",
+  { timeout: TIMEOUT_MS },
+  () =>
+    withEvidence(async (root) => {
+      const counts: Counts = {};
+      const programs = BESIDE === undefined ? [HERE] : [HERE, BESIDE];
+      const canTrace = noStrace() === undefined;
+      const kills = new Kills({ root, seed: SEED, programs, canTrace, counts });
+      for (let round = 0; round < ROUNDS; round++) await kills.round();
+      kills.finish();
+      const killed = (counts["kills after a delay"] ?? 0) +
+        (counts["kills in front of a system call"] ?? 0);
+      const about = `BATPAK_SEED=${SEED}: ${JSON.stringify(counts)}`;
+      assert.ok(killed > ROUNDS / 2, about);
+      for (const name of ["acknowledged append", "receipts verified", "events delivered"]) {
+        assert.ok((counts[name] ?? 0) > 0, `no ${name}: ${about}`);
+      }
+    }),
+);
+
+for (const kind of ["tmpfs", "ext4"] as const satisfies readonly DiskKind[]) {
+  const reason = noSmallDisk(kind);
+  if (reason !== undefined) console.log(`skipped: a full ${kind}: ${reason}`);
+  test(
+    `on a ${kind} that is really full every error has a type, and nothing acknowledged is lost`,
+    { skip: reason ?? false, timeout: TIMEOUT_MS },
+    async () => {
+      const counts: Counts = {};
+      squeezeJournals(kind, { seed: SEED, squeezes: SQUEEZES.length, counts });
+      await killWhenFull(kind, { seed: SEED, kills: 1, programs: [HERE], counts });
+      const about = `BATPAK_SEED=${SEED}: ${JSON.stringify(counts)}`;
+      assert.ok((counts[`${kind} full: errors`] ?? 0) >= 5, about);
+      assert.equal(counts[`${kind} full: kills`], 1, about);
+    },
+  );
+}
+
+test(
+  "a sync that the kernel refuses stops the writer, and the next open loses nothing",
+  { skip: noStrace() ?? false, timeout: TIMEOUT_MS },
+  () =>
+    withEvidence(async (root) => {
+      // The first sync is that of the open. With this seed the fourth is of an append.
+      const order = { call: "fdatasync", nth: 4, seed: 1, counts: {} } as const;
+      const { stopped } = await failSync(HERE, join(root, "journal"), order);
+      assert.equal(stopped, 1);
+    }),
+);
+
+test(
+  "of those who fight for a journal one owns it at a time, also when owners are killed or stopped",
+  { timeout: TIMEOUT_MS },
+  () =>
+    withEvidence(async (root) => {
+      const counts: Counts = {};
+      const programs = [HERE, BESIDE ?? HERE];
+      await fight({ root, seed: SEED, seconds: 3, fighters: 3, programs, counts });
+      const about = `BATPAK_SEED=${SEED}: ${JSON.stringify(counts)}`;
+      for (const name of ["lock: contests won", "lock: contests lost"]) {
+        assert.ok((counts[name] ?? 0) > 3, `${name}: ${about}`);
+      }
+    }),
+);
