@@ -170,7 +170,8 @@ export class Kills {
       const phases = [focus, "open", "commit", "idle", "close", "retry", "any"];
       moment = {
         phase: random() < 0.6 ? focus : phases[below(phases.length)],
-        nth: 1 + below(4),
+        // Some live long enough to have a past.
+        nth: 1 + below(random() < 0.4 ? 3 : 25),
         delayUs: random() < 0.3 ? 0 : random() * (random() < 0.5 ? 400 : 4_000),
         // Whatever happens, it dies in the end.
         lifeMs: 40 + random() * 160,
