@@ -1,7 +1,7 @@
 /**
  * `deno task torture`: real crashes. Kills processes that use a journal at random moments and in front of
- * chosen system calls, fills a disk for real, has the kernel refuse syncs, and lets processes fight for the
- * lock; holds the journal to everything that any of them was told.
+ * chosen system calls, cuts the power of a disk, fills one for real, has the kernel refuse syncs, and lets
+ * processes fight for the lock; holds the journal to everything that any of them was told.
  *
  * ```sh
  * deno task torture                              # 300 kills on Deno, on Bun, and on both in turn
@@ -17,13 +17,13 @@
  * @module
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
-import { type DiskKind, noSmallDisk } from "../tests/support_api/small_disk.ts";
+import { type DiskKind, mountCuttableDisk, noSmallDisk } from "../tests/support_api/small_disk.ts";
 import type { Counts } from "../tests/support_api/stress_audit.ts";
 import { killWhenFull, squeezeJournals, SQUEEZES } from "../tests/support_api/torture_disk.ts";
 import { Kills } from "../tests/support_api/torture_kills.ts";
@@ -37,11 +37,14 @@ import {
 import { failSync } from "../tests/support_api/torture_sync.ts";
 
 const RUNTIMES = ["deno", "bun", "mixed"] as const;
-const PARTS = ["kills", "disk", "sync", "lock"] as const;
+const PARTS = ["kills", "power", "disk", "sync", "lock"] as const;
 const DISKS: readonly DiskKind[] = ["tmpfs", "ext4"];
 /** Between two lines that say that it goes on. */
 const PROGRESS_MS = 10_000;
 const LOCK_SECONDS = 20;
+const POWER_DISK_BYTES = 16 << 20;
+/** How much the file system orders, and how often it writes by itself. */
+const POWER_OPTIONS = ["data=ordered", "data=writeback,commit=1"];
 
 type Runtime = (typeof RUNTIMES)[number];
 type Part = (typeof PARTS)[number];
@@ -73,6 +76,26 @@ const TORTURES: Readonly<Record<Part, (run: Run) => Promise<void>>> = {
       console.log(`  kills: ${round} rounds, ${counts["torn tails repaired"] ?? 0} torn tails`);
     }
     kills.finish();
+  },
+
+  async power({ rounds, root, seed, programs, counts }) {
+    const reason = noSmallDisk("ext4");
+    if (reason !== undefined) {
+      console.log(`skipped: power cuts: ${reason}`);
+      return;
+    }
+    for (const [i, options] of POWER_OPTIONS.entries()) {
+      using disk = mountCuttableDisk(POWER_DISK_BYTES, options);
+      const kills = new Kills({ root, seed: seed + i, programs, canTrace: false, counts, disk });
+      try {
+        for (let round = 0; round < rounds / 4; round++) await kills.round();
+        kills.finish();
+      } catch (error) {
+        copyFileSync(disk.image, join(root, "image"));
+        throw new Error(`ext4 with ${options}: ${(error as Error).message}`, { cause: error });
+      }
+      console.log(`  power: ${counts["power cuts"]} cuts of ext4 with ${options}`);
+    }
   },
 
   async disk({ rounds, seed, programs, counts }) {

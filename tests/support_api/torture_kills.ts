@@ -21,6 +21,7 @@ import {
   statSync,
 } from "node:fs";
 import { join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 import {
   bindCursor,
@@ -32,7 +33,9 @@ import {
   verifyJournal,
 } from "../../mod.ts";
 import { seededRandom } from "./journal.ts";
+import type { CuttableDisk } from "./small_disk.ts";
 import { count, type Counts } from "./stress_audit.ts";
+import { sleep } from "./stress_consumer.ts";
 import { countOpen, Ledger } from "./torture_ledger.ts";
 import {
   CHECKPOINT_ID,
@@ -69,6 +72,8 @@ export interface KillOptions {
   readonly programs: readonly Program[];
   /** Whether `strace` is there. */
   readonly canTrace: boolean;
+  /** Journals lie on this disk, and its power is cut, instead of a process killed. */
+  readonly disk?: CuttableDisk;
   readonly counts: Counts;
 }
 
@@ -99,8 +104,9 @@ export class Kills {
     // Where nobody repairs anything.
     const isThorough = this.#round % 8 === 0;
     using reader = this.#openReader();
+    const powerCut = this.#options.disk !== undefined;
     if (reader !== undefined) {
-      this.#ledger.judge(reader, { thorough: isThorough });
+      this.#ledger.judge(reader, { thorough: isThorough, powerCut });
       // Before the first open has come to its end, store.meta may be missing, and verify says so.
       if (isThorough && this.#ledger.hasOpened) assertIntact(this.#dir);
     } else assert.ok(!this.#ledger.hasOpened, "there is no journal");
@@ -120,7 +126,8 @@ export class Kills {
   }
 
   #begin(): void {
-    const base = join(this.#options.root, `journal-${this.#journals++}`);
+    const { disk, root } = this.#options;
+    const base = join(disk?.dir ?? root, `journal-${this.#journals++}`);
     this.#dir = join(base, "data");
     this.#copiesDir = join(base, "copies");
     mkdirSync(this.#copiesDir, { recursive: true });
@@ -131,16 +138,17 @@ export class Kills {
   #remove(): void {
     count(this.#options.counts, "journals");
     rmSync(join(this.#dir, ".."), { recursive: true });
+    rmSync(join(this.#options.root, `notes-${this.#journals}.log`));
     this.#roundsLeft = 0;
   }
 
   async #life(): Promise<void> {
-    const { programs, canTrace, seed, counts } = this.#options;
+    const { programs, canTrace, seed, counts, disk } = this.#options;
     const random = this.#random;
     const below = (end: number) => Math.floor(random() * end);
     const program = programs[below(programs.length)];
     const focus = STEPS[below(STEPS.length)];
-    const beginsLarge = random() < 0.08;
+    const beginsLarge = disk === undefined && random() < 0.08;
     const isTraced = canTrace && !beginsLarge && random() < 0.3;
     // Some end by themselves, unless they are killed meanwhile.
     const isShort = isTraced || random() < 0.15;
@@ -174,12 +182,17 @@ export class Kills {
         nth: 1 + below(random() < 0.4 ? 3 : 25),
         delayUs: random() < 0.3 ? 0 : random() * (random() < 0.5 ? 400 : 4_000),
         // Whatever happens, it dies in the end.
-        lifeMs: 40 + random() * 160,
+        lifeMs: (40 + random() * 160) * (disk === undefined ? 1 : 4),
       };
     }
     this.#log({ round: this.#round, program: program.name, moment, command });
     this.#ledger.begin();
-    const { lines, isKilled } = await runUntil(command, moment);
+    const { lines, isKilled } = await runUntil(command, moment, disk);
+    if (disk !== undefined) {
+      if (!isKilled) disk.keep();
+      disk.cutPower();
+      count(counts, "power cuts");
+    }
     for (const line of lines) this.#log(line);
     for (const line of lines) this.#ledger.take(JSON.parse(line) as Note);
     count(counts, `lives on ${program.name}`);
@@ -194,7 +207,7 @@ export class Kills {
   /** Keeps what was said, for whoever has to find out what happened. */
   #log(what: unknown): void {
     const line = typeof what === "string" ? what : JSON.stringify(what);
-    appendFileSync(join(this.#dir, "..", "notes.log"), `${line}\n`);
+    appendFileSync(join(this.#options.root, `notes-${this.#journals}.log`), `${line}\n`);
   }
 
   /** What a kill has left says better than any note what it has hit. */
@@ -325,10 +338,14 @@ function waitFor({ delayUs, grownBy, dir }: Moment): void {
   while (performance.now() < startMs + delayUs / 1000);
 }
 
-/** Runs a process until it ends or the moment has come; returns the lines that it has finished. */
+/**
+ * Runs a process until it ends or the moment has come; returns the lines that it has finished. With a disk
+ * it is stopped first, and what has reached the disk by then is kept.
+ */
 async function runUntil(
   [command, ...args]: string[],
   moment: Moment | undefined,
+  disk: CuttableDisk | undefined,
 ): Promise<{ readonly lines: readonly string[]; readonly isKilled: boolean }> {
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
   const closed = once(child, "close");
@@ -337,9 +354,24 @@ async function runUntil(
   let seen = 0;
   let isDone = false;
   let end: ReturnType<typeof setTimeout> | undefined;
+  let kept: Promise<void> | undefined;
+  const keepAndKill = async (disk: CuttableDisk, pid: number) => {
+    if (child.exitCode !== null) return;
+    // Not by the method of the child, which takes the first signal for the last, in Deno.
+    process.kill(pid, "SIGSTOP");
+    // It may just have ended by itself.
+    if (!await hasStopped(pid)) return;
+    try {
+      disk.keep();
+    } finally {
+      process.kill(pid, "SIGKILL");
+    }
+  };
   const kill = () => {
+    if (isDone) return;
     isDone = true;
-    child.kill("SIGKILL");
+    if (disk === undefined) child.kill("SIGKILL");
+    else kept = keepAndKill(disk, child.pid!);
   };
   let isSilent = false;
   const silence = setTimeout(() => {
@@ -366,12 +398,34 @@ async function runUntil(
   const [code, signal] = await closed as [number | null, string | null];
   clearTimeout(silence);
   clearTimeout(end);
+  await kept;
   assert.ok(!isSilent, `it hangs: its last words are ${lines.at(-1)}`);
   const isKilled = signal === "SIGKILL" || code === 137;
   // What it says of itself is thrown when its lines are read.
   const isExplained = lines.some((line) => line.startsWith('{"t":"broken"'));
   assert.ok(isKilled || code === 0 || isExplained, `it ended with code ${code}, signal ${signal}`);
   return { lines, isKilled };
+}
+
+/**
+ * Resolves when no thread of a process runs any more, those in the middle of a sync included; says whether
+ * it is still there.
+ */
+async function hasStopped(pid: number): Promise<boolean> {
+  for (;; await sleep(1)) {
+    try {
+      const states = readdirSync(`/proc/${pid}/task`).map((task) => {
+        const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8");
+        return stat[stat.lastIndexOf(")") + 2];
+      });
+      if (states.every((state) => state === "T")) return true;
+      if (states.every((state) => state === "Z")) return false;
+    } catch (error) {
+      // A thread, or all of them, have ended meanwhile.
+      if (!existsSync(`/proc/${pid}`)) return false;
+      if (!["ENOENT", "ESRCH"].includes((error as { code?: string }).code ?? "")) throw error;
+    }
+  }
 }
 
 function assertIntact(dir: string): void {

@@ -3,7 +3,8 @@
  *
  * A {@linkcode Ledger} takes the notes of one process after the other, and holds the journal to them. A
  * kill takes nothing that was written, so what was acknowledged has to be there, to the byte; what was only
- * announced is there as a whole or not at all, and from then on stays so.
+ * announced is there as a whole or not at all, and from then on stays so. A power cut may take what was not
+ * durable: from some event on everything, and nothing before it.
  *
  * @module
  */
@@ -51,6 +52,8 @@ interface Entry {
 export interface JudgeOptions {
   /** Verifies every receipt; else those of the newest events. */
   readonly thorough: boolean;
+  /** Whether the power was cut, and not only a process killed. */
+  readonly powerCut?: boolean;
 }
 
 const NOWHERE: readonly number[] = [];
@@ -66,6 +69,7 @@ export class Ledger {
   #committed = -1;
   /** What a checkpoint may say besides, until that is known. */
   #committing: number | undefined;
+  #durableBelow = 0;
   #mayFade = false;
   #mayRetire = false;
   #erasedBelow = 0;
@@ -119,6 +123,9 @@ export class Ledger {
   take(note: Note): void {
     this.#phase = phaseOf(note) ?? this.#phase;
     switch (note.t) {
+      case "phase":
+        this.#durableBelow = Math.max(this.#durableBelow, note.durable ?? 0);
+        return;
       case "opened":
         return this.#opened(note);
       case "try": {
@@ -186,6 +193,7 @@ export class Ledger {
         return;
       case "closed":
         count(this.#counts, "closes");
+        this.#durableBelow = note.durable;
         return;
       case "broken":
         assert.fail(note.what);
@@ -216,7 +224,7 @@ export class Ledger {
    * Nobody writes: what is there has to be everything that was promised, and nothing else. What nobody had
    * been told of is known from now on.
    */
-  judge(reader: JournalReader, { thorough }: JudgeOptions): void {
+  judge(reader: JournalReader, { thorough, powerCut = false }: JudgeOptions): void {
     const { firstSequence, nextSequence, eventCount } = reader.stats();
     const begin = nextSequence - eventCount;
     assert.ok(
@@ -225,6 +233,7 @@ export class Ledger {
     );
     assert.ok(firstSequence <= begin);
     const found = this.#walk(reader, begin, nextSequence);
+    if (powerCut) this.#lose(found, begin);
     const toVerify: { readonly claim: ReceiptClaim; readonly about: string }[] = [];
     for (const [op, entry] of this.#entries) {
       const events = found.get(op);
@@ -320,6 +329,25 @@ export class Ledger {
     if (isKeyed) {
       assert.equal(reader.getByKey(keyOf(op, i))?.globalSequence, globalSequence, about);
     }
+  }
+
+  /** Lets go of what a power cut may have taken. */
+  #lose(found: ReadonlyMap<string, readonly StoredEvent[]>, begin: number): void {
+    let lost = Infinity;
+    let last = -1;
+    for (const [op, entry] of this.#entries) {
+      const [first] = entry.sequences;
+      if (entry.state !== "there" || entry.sequences[entry.sequences.length - 1] < begin) continue;
+      if (found.has(op)) last = Math.max(last, first);
+      else if (first >= this.#durableBelow) {
+        lost = Math.min(lost, first);
+        entry.state = "absent";
+        entry.sequences = NOWHERE;
+        entry.claims = [];
+        count(this.#counts, "acknowledged groups that a power cut took");
+      }
+    }
+    assert.ok(last < lost, `${lost} is lost, and ${last} behind it is there`);
   }
 
   /** Holds a plan to what was promised of it, and settles what was not known. */

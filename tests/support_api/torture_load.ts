@@ -78,8 +78,11 @@ export interface WriterOrder {
 
 /** What it says. */
 export type Note =
-  /** It is about to do this, and can be killed in the middle of it. */
-  | { readonly t: "phase"; readonly name: string }
+  /**
+   * It is about to do this, and can be killed in the middle of it. Everything below `durable` survives a
+   * power cut.
+   */
+  | { readonly t: "phase"; readonly name: string; readonly durable?: number }
   | {
     readonly t: "opened";
     readonly repairs: number;
@@ -115,7 +118,7 @@ export type Note =
   | { readonly t: "given"; readonly sequences: readonly number[] }
   | { readonly t: "committing"; readonly sequence: number }
   | { readonly t: "committed" }
-  | { readonly t: "closed" }
+  | { readonly t: "closed"; readonly durable: number }
   /** Something that should never be. */
   | { readonly t: "broken"; readonly what: string };
 

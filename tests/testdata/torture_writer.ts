@@ -66,8 +66,8 @@ const WEIGHTS: Readonly<Record<StepName, number>> = {
 const weights = STEPS.map((name) => name === order.focus ? WEIGHTS[name] + 25 : WEIGHTS[name]);
 const total = weights.reduce((sum, weight) => sum + weight, 0);
 
-let store: Store;
-let consumer: DurableCursor;
+let store!: Store;
+let consumer!: DurableCursor;
 let count = 0;
 
 function open(): void {
@@ -90,8 +90,9 @@ function open(): void {
 function close(): void {
   say({ t: "phase", name: "close" });
   consumer.close();
+  const durable = store.stats().nextSequence;
   store.close();
-  say({ t: "closed" });
+  say({ t: "closed", durable });
 }
 
 function newPlan(form: Plan["form"]): Plan {
@@ -295,7 +296,7 @@ try {
     let chosen = 0;
     while (chosen < STEPS.length - 1 && at >= weights[chosen]) at -= weights[chosen++];
     step(STEPS[chosen]);
-    say({ t: "phase", name: "idle" });
+    say({ t: "phase", name: "idle", durable: store.durableSequence });
   }
   close();
 } catch (error) {
