@@ -10,7 +10,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
+import { appendFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -48,6 +48,7 @@ export const SQUEEZES = [
   "checkpoint",
   "open of a new journal",
   "close",
+  "repair",
 ] as const;
 
 /** One of them. */
@@ -88,6 +89,8 @@ class SqueezedJournal {
   readonly #unknown = new Set<number>();
   #first = 0;
   #count = 0;
+  /** How often its end was torn. */
+  #torn = 0;
   #store: Store;
 
   constructor(disk: SmallDisk, seed: number, counts: Counts) {
@@ -115,7 +118,12 @@ class SqueezedJournal {
     count(this.#counts, `${kind} full, ${what}: ${(error as Error)?.name ?? "no error"}`);
     if (error !== undefined) count(this.#counts, `${kind} full: errors`);
     if (what === "close") this.#restartWhenFull(about);
-    else if (isStopped(this.#store)) {
+    else if (what === "repair") {
+      this.#restartWhenFull(about);
+      // Whichever open it was that cut it off, it had a place for it first.
+      const kept = readdirSync(join(this.#dir, "quarantine"));
+      assert.equal(kept.length, ++this.#torn, about);
+    } else if (isStopped(this.#store)) {
       this.#judge(this.#store, about);
       count(this.#counts, `${kind} full: writer stopped`);
       assert.throws(() => this.#store.close(), { code: "WRITER_CRASHED" });
@@ -233,6 +241,12 @@ class SqueezedJournal {
       case "close":
         this.#closeWhenFull(what);
         return false;
+      case "repair":
+        store.close();
+        this.#disk.free();
+        this.#tear();
+        this.#disk.fill(this.#below(9_000));
+        return false;
     }
   }
 
@@ -302,6 +316,13 @@ class SqueezedJournal {
       throw error;
     }
     return given.length > 0;
+  }
+
+  /** Leaves what a process that was killed in the middle of a write would leave: half of an event. */
+  #tear(): void {
+    const newest = readdirSync(this.#dir).filter((name) => /^\d+\.fbat$/.test(name)).sort().at(-1)!;
+    const half = new Uint8Array(300 + this.#below(3_000)).fill(1 + this.#below(255));
+    appendFileSync(join(this.#dir, newest), half);
   }
 
   /** It may fail to say all it wants, and lets go of the journal in any case. */

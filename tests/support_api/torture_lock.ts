@@ -145,9 +145,11 @@ export async function fight(options: FightOptions): Promise<void> {
   const onlookers = programs.map((program) => new Onlooker(program, dir));
   try {
     const endMs = performance.now() + seconds * 1000;
-    // Until each has had a turn, on a machine that is slow.
-    const hasHistory = () => slots.every(({ notes }) => notes.length > 0) && killed.size > 0;
-    while (performance.now() < endMs || (!hasHistory() && performance.now() < endMs + 30_000)) {
+    const turns = () =>
+      all.reduce((sum, { notes }) => sum + notes.filter(({ t }) => t === "won").length, 0);
+    // On a machine that is slow it takes longer until enough has happened.
+    const hasHistory = () => turns() > 2 * slots.length && killed.size > 0;
+    while (performance.now() < endMs || (!hasHistory() && performance.now() < endMs + 60_000)) {
       await sleep(20 + random() * 120);
       for (const { hasEnded, notes } of slots) {
         assert.ok(!hasEnded, `a fighter ended by itself: ${JSON.stringify(notes.at(-1))}`);
@@ -155,15 +157,13 @@ export async function fight(options: FightOptions): Promise<void> {
       const owner = slots.find(({ isOwner }) => isOwner);
       const dice = random();
       if (dice < 0.25) {
-        // The owner, if there is one just now; else anybody.
-        const slot = owner === undefined
-          ? Math.floor(random() * slots.length)
-          : slots.indexOf(owner);
-        const victim = slots[slot];
+        // The owner, if there is one just now; else anybody who has begun to fight.
+        const victim = owner ?? slots[Math.floor(random() * slots.length)];
+        if (victim.notes.length === 0) continue;
         killed.add(victim.name);
         count(counts, victim.isOwner ? "lock: owners killed" : "lock: others killed");
         await victim.kill();
-        enter(slot);
+        enter(slots.indexOf(victim));
       } else if (dice < 0.45 && owner !== undefined) await stop(owner, dir, counts);
     }
     const now = performance.now();
