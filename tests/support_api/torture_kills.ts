@@ -9,19 +9,8 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
 import { fileURLToPath } from "node:url";
 import {
   bindCursor,
@@ -35,17 +24,9 @@ import {
 import { seededRandom } from "./journal.ts";
 import type { CuttableDisk } from "./small_disk.ts";
 import { count, type Counts } from "./stress_audit.ts";
-import { sleep } from "./stress_consumer.ts";
 import { countOpen, Ledger } from "./torture_ledger.ts";
-import {
-  CHECKPOINT_ID,
-  KEY,
-  type Note,
-  phaseOf,
-  REGION,
-  STEPS,
-  type WriterOrder,
-} from "./torture_load.ts";
+import { CHECKPOINT_ID, KEY, type Note, REGION, STEPS, type WriterOrder } from "./torture_load.ts";
+import { type Moment, runUntil } from "./torture_moment.ts";
 import type { Program } from "./torture_programs.ts";
 
 const WRITER = fileURLToPath(new URL("../testdata/torture_writer.ts", import.meta.url));
@@ -60,8 +41,6 @@ const CALLS: readonly { readonly names: string; readonly countMax: number }[] = 
   // What it would have said next. In front of an answer, the work is done.
   { names: "?write", countMax: 200 },
 ];
-/** A process that says nothing for so long hangs. */
-const SILENCE_MS_MAX = 60_000;
 
 /** What is to be done. */
 export interface KillOptions {
@@ -212,29 +191,11 @@ export class Kills {
 
   /** What a kill has left says better than any note what it has hit. */
   #countLeftovers(): void {
-    const { counts } = this.#options;
     for (const folder of [this.#dir, join(this.#dir, "cursors"), join(this.#dir, "quarantine")]) {
       if (!existsSync(folder)) continue;
       for (const name of readdirSync(folder)) {
-        const path = join(folder, name);
-        if (name.startsWith(".stage-")) {
-          const magic = readFileSync(path).subarray(0, 6).toString("latin1");
-          const what = folder.endsWith("cursors")
-            ? "checkpoint"
-            : folder.endsWith("quarantine")
-            ? "repair"
-            : magic === "FBATIX"
-            ? "index file"
-            : magic.startsWith("FBATSM")
-            ? "store.meta"
-            : magic.startsWith("FBAT")
-            ? "roll"
-            : magic === ""
-            ? "file, still empty"
-            : "other file";
-          count(counts, `left half-way: ${what}`);
-        } else if (name.endsWith(".compact-new")) count(counts, "left half-way: merged segment");
-        else if (name.endsWith(".compact-src")) count(counts, "left half-way: renamed source");
+        const what = leftoverIn(folder, name);
+        if (what !== undefined) count(this.#options.counts, `left half-way: ${what}`);
       }
     }
   }
@@ -304,128 +265,18 @@ export class Kills {
   }
 }
 
-/** When to kill. */
-interface Moment {
-  /** What it has to say that it does. */
-  readonly phase: string;
-  /** For the how many-th time. */
-  readonly nth: number;
-  /** And how much later. */
-  readonly delayUs: number;
-  /** In any case after so long, once it is open. */
-  readonly lifeMs: number;
-  /** Not before the newest segment in `dir` has so many bytes more on the disk. */
-  readonly grownBy?: number;
-  readonly dir?: string;
-}
-
-/** Bytes that the newest segment really has, space taken in advance left out. */
-function newestSize(dir: string): number {
-  const newest = readdirSync(dir).filter((name) => /^\d+\.fbat$/.test(name)).sort().at(-1);
-  return newest === undefined ? 0 : statSync(join(dir, newest)).blocks * 512;
-}
-
-/** Returns when the moment has come; a timer would be too coarse. */
-function waitFor({ delayUs, grownBy, dir }: Moment): void {
-  const startMs = performance.now();
-  if (grownBy !== undefined && dir !== undefined) {
-    // The batch may roll the segment first.
-    for (const size = newestSize(dir); performance.now() < startMs + 500;) {
-      const now = newestSize(dir);
-      if (now < size || now >= size + grownBy) return;
-    }
-  }
-  while (performance.now() < startMs + delayUs / 1000);
-}
-
-/**
- * Runs a process until it ends or the moment has come; returns the lines that it has finished. With a disk
- * it is stopped first, and what has reached the disk by then is kept.
- */
-async function runUntil(
-  [command, ...args]: string[],
-  moment: Moment | undefined,
-  disk: CuttableDisk | undefined,
-): Promise<{ readonly lines: readonly string[]; readonly isKilled: boolean }> {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const closed = once(child, "close");
-  const lines: string[] = [];
-  let rest = "";
-  let seen = 0;
-  let isDone = false;
-  let end: ReturnType<typeof setTimeout> | undefined;
-  let kept: Promise<void> | undefined;
-  const keepAndKill = async (disk: CuttableDisk, pid: number) => {
-    if (child.exitCode !== null) return;
-    // Not by the method of the child, which takes the first signal for the last, in Deno.
-    process.kill(pid, "SIGSTOP");
-    // It may just have ended by itself.
-    if (!await hasStopped(pid)) return;
-    try {
-      disk.keep();
-    } finally {
-      process.kill(pid, "SIGKILL");
-    }
-  };
-  const kill = () => {
-    if (isDone) return;
-    isDone = true;
-    if (disk === undefined) child.kill("SIGKILL");
-    else kept = keepAndKill(disk, child.pid!);
-  };
-  let isSilent = false;
-  const silence = setTimeout(() => {
-    isSilent = true;
-    kill();
-  }, SILENCE_MS_MAX);
-  child.stdout.setEncoding("utf8");
-  child.stdout.on("data", (text: string) => {
-    const parts = (rest + text).split("\n");
-    // A last line without its end is being said.
-    rest = parts.pop()!;
-    lines.push(...parts);
-    if (moment === undefined || isDone) return;
-    for (const line of parts) {
-      const phase = phaseOf(JSON.parse(line) as Note);
-      if (phase === undefined) continue;
-      end ??= setTimeout(kill, moment.lifeMs);
-      if (phase !== moment.phase && moment.phase !== "any") continue;
-      if (++seen !== moment.nth) continue;
-      waitFor(moment);
-      return kill();
-    }
-  });
-  const [code, signal] = await closed as [number | null, string | null];
-  clearTimeout(silence);
-  clearTimeout(end);
-  await kept;
-  assert.ok(!isSilent, `it hangs: its last words are ${lines.at(-1)}`);
-  const isKilled = signal === "SIGKILL" || code === 137;
-  // What it says of itself is thrown when its lines are read.
-  const isExplained = lines.some((line) => line.startsWith('{"t":"broken"'));
-  assert.ok(isKilled || code === 0 || isExplained, `it ended with code ${code}, signal ${signal}`);
-  return { lines, isKilled };
-}
-
-/**
- * Resolves when no thread of a process runs any more, those in the middle of a sync included; says whether
- * it is still there.
- */
-async function hasStopped(pid: number): Promise<boolean> {
-  for (;; await sleep(1)) {
-    try {
-      const states = readdirSync(`/proc/${pid}/task`).map((task) => {
-        const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, "utf8");
-        return stat[stat.lastIndexOf(")") + 2];
-      });
-      if (states.every((state) => state === "T")) return true;
-      if (states.every((state) => state === "Z")) return false;
-    } catch (error) {
-      // A thread, or all of them, have ended meanwhile.
-      if (!existsSync(`/proc/${pid}`)) return false;
-      if (!["ENOENT", "ESRCH"].includes((error as { code?: string }).code ?? "")) throw error;
-    }
-  }
+/** What was being written under a temporary name; `undefined` when the name is none. */
+function leftoverIn(folder: string, name: string): string | undefined {
+  if (name.endsWith(".compact-new")) return "a merged segment";
+  if (name.endsWith(".compact-src")) return "a compaction, before its end";
+  if (!name.startsWith(".stage-")) return undefined;
+  if (folder.endsWith("cursors")) return "a checkpoint";
+  if (folder.endsWith("quarantine")) return "a repair";
+  const magic = readFileSync(join(folder, name)).subarray(0, 6).toString("latin1");
+  if (magic === "FBATIX") return "an index file";
+  if (magic === "FBATSM") return "store.meta";
+  if (magic.startsWith("FBAT")) return "a roll";
+  return magic === "" ? "a file without a byte" : "another file";
 }
 
 function assertIntact(dir: string): void {

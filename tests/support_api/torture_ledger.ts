@@ -259,7 +259,7 @@ export class Ledger {
   #acknowledged({ op, claims, replayed }: Note & { readonly t: "ack" }): void {
     const entry = this.#entry(op);
     const { items, form } = entry.plan;
-    const about = `${op}, a ${form}`;
+    const about = `${op} (${form})`;
     assert.equal(claims.length, items.length, about);
     const sequences = claims.map(({ globalSequence }) => globalSequence);
     sequences.forEach((sequence, i) => assert.equal(sequence, sequences[0] + i, about));
@@ -359,7 +359,7 @@ export class Ledger {
   ): void {
     const { plan, state, claims } = entry;
     const { items, form } = plan;
-    const about = `${op}, a ${form} of ${items.length}`;
+    const about = `${op} (${form} of ${items.length})`;
     const last = entry.sequences.at(-1);
     if (events === undefined) {
       const isPruned = last !== undefined && last < begin;
