@@ -6,7 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { mountCuttableDisk, noSmallDisk } from "./support_api/small_disk.ts";
+import { type JournalReader, Store, verifyJournal } from "../mod.ts";
+import { ORDER, PLACED } from "./support_api/journal.ts";
+import { mountCuttableDisk, mountThinDisk, noSmallDisk } from "./support_api/small_disk.ts";
 import type { Counts } from "./support_api/stress_audit.ts";
 import { killWhenFull, squeezeJournals, SQUEEZES } from "./support_api/torture_disk.ts";
 import { Kills } from "./support_api/torture_kills.ts";
@@ -100,6 +102,50 @@ test(
       const { stopped } = await failSync(HERE, join(root, "journal"), order);
       assert.equal(stopped, 1);
     }),
+);
+
+// An open after a failed sync wrote the end of the newest segment once more where it was, said that it was
+// durable, and ext4 gave zeros for it when it was mounted again. Now the segment gets a new file.
+test(
+  "what an open after a failed sync has shown is there when a real disk is mounted again",
+  { skip: noExt4 ?? noTmpfs ?? false, timeout: TIMEOUT_MS },
+  () => {
+    using disk = mountThinDisk();
+    const dir = join(disk.dir, "journal");
+    const open = () => Store.open(dir, { sync: { everyNEvents: 0 } });
+    const written = new Map<string, number>();
+    const write = (store: Store, count: number) => {
+      for (let i = 0; i < count; i++) {
+        const { eventId, globalSequence } = store.append(ORDER, PLACED, "x".repeat(2_000));
+        written.set(eventId, globalSequence);
+      }
+    };
+    const check = (reader: JournalReader) => {
+      for (const [id, sequence] of written) assert.equal(reader.get(id)?.globalSequence, sequence);
+    };
+    const stopped = open();
+    write(stopped, 50);
+    stopped.sync();
+    disk.fillBelow();
+    const untilRefused = () => {
+      for (let i = 0; i < 200; i++) {
+        write(stopped, 20);
+        stopped.sync();
+      }
+    };
+    assert.throws(untilRefused, { code: "WRITER_CRASHED" });
+    assert.throws(() => stopped.close(), { code: "WRITER_CRASHED" });
+
+    disk.freeBelow();
+    const store = open();
+    check(store);
+    write(store, 5);
+    store.close();
+    disk.remount();
+    using reader = Store.openReadOnly(dir);
+    check(reader);
+    assert.deepEqual(verifyJournal(dir).findings, []);
+  },
 );
 
 test(

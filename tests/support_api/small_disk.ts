@@ -78,6 +78,50 @@ export function mountCuttableDisk(bytes: number, options: string): CuttableDisk 
   return mountDisk("ext4", bytes, [], options);
 }
 
+/** A disk that promises more than there is below it, as thin volumes do. */
+export interface ThinDisk extends Disposable {
+  /** Where it is mounted. */
+  readonly dir: string;
+  /** Lets nothing new reach what is below it: writes go well, and syncs fail. */
+  fillBelow(): void;
+  /** Makes room below it again. */
+  freeBelow(): void;
+  /** Forgets everything that only memory knows. Nobody may have a file open. */
+  remount(): void;
+}
+
+/** Mounts an ext4 that lies in a tmpfs which is smaller than it is. */
+export function mountThinDisk(): ThinDisk {
+  const below = mountSmallDisk("tmpfs", 12 << 20);
+  const root = mkdtempSync(join(tmpdir(), "batpak-thin-"));
+  const image = join(below.dir, "image");
+  const mount = () => run("mount", "-o", "loop", image, root);
+  try {
+    writeFileSync(image, "");
+    truncateSync(image, 32 << 20);
+    // A journal of its own would meet the end first, and then nothing can be written any more.
+    run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", image);
+    mount();
+  } catch (error) {
+    below[Symbol.dispose]();
+    throw error;
+  }
+  return {
+    dir: root,
+    fillBelow: () => below.fill(0),
+    freeBelow: () => below.free(),
+    remount() {
+      run("umount", root);
+      mount();
+    },
+    [Symbol.dispose]() {
+      unmount(root);
+      rmSync(root, { recursive: true });
+      below[Symbol.dispose]();
+    },
+  };
+}
+
 function mountDisk(
   kind: DiskKind,
   bytes: number,
@@ -138,11 +182,15 @@ function mountDisk(
       }
     },
     [Symbol.dispose]() {
-      // Lazily, when a process that was killed has not gone yet.
-      if (spawnSync("umount", [dir]).status !== 0) run("umount", "-l", dir);
+      unmount(dir);
       rmSync(root, { recursive: true });
     },
   };
+}
+
+/** Lazily, when somebody who was killed, or has failed, still has a file open. */
+function unmount(dir: string): void {
+  if (spawnSync("umount", [dir]).status !== 0) run("umount", "-l", dir);
 }
 
 function run(command: string, ...args: string[]): void {
