@@ -154,3 +154,21 @@ test("what is not the frame it should be is told apart", () => {
   const { fault } = problemOf(reader, one(0, offset, size));
   assert.deepEqual(fault, { code: "ENOENT", op: "open" });
 });
+
+// The open after a crash gives the newest segment a new file under the same name and header, and a realm went
+// on with the old one, in which the newest events are not. Now it looks at the new one.
+test("a segment that was given a new file is read from that", () => {
+  const { fs, store, reader } = fixture();
+  const { segments, frames } = placesOf(store);
+  const newest = segments[segments.length - 1];
+  const ofNewest = frames.slice(-newest.count * NUMBERS_PER_FRAME);
+  const before = ofNewest.slice(0, -NUMBERS_PER_FRAME);
+  const last = ofNewest.slice(-NUMBERS_PER_FRAME);
+  store.close();
+  const whole = fs.readFile(newest.path, 2 ** 20);
+  fs.publish(newest.path, whole.subarray(0, last[1]));
+  reader.read([{ ...newest, count: newest.count - 1 }], before);
+  fs.publish(newest.path, whole);
+  const [event] = reader.read([{ ...newest, count: 1 }], last);
+  assert.equal(event.globalSequence, last[0]);
+});
