@@ -159,16 +159,16 @@ test("what is not the frame it should be is told apart", () => {
 // on with the old one, in which the newest events are not. Now it looks at the new one.
 test("a segment that was given a new file is read from that", () => {
   const { fs, store, reader } = fixture();
-  const { segments, frames } = placesOf(store);
-  const newest = segments[segments.length - 1];
-  const ofNewest = frames.slice(-newest.count * NUMBERS_PER_FRAME);
-  const before = ofNewest.slice(0, -NUMBERS_PER_FRAME);
-  const last = ofNewest.slice(-NUMBERS_PER_FRAME);
+  const { segments: [segment], frames } = placesOf(store);
+  assert.ok(segment.count > 1);
+  const end = segment.count * NUMBERS_PER_FRAME;
+  const last = frames.slice(end - NUMBERS_PER_FRAME, end);
   store.close();
-  const whole = fs.readFile(newest.path, 2 ** 20);
-  fs.publish(newest.path, whole.subarray(0, last[1]));
-  reader.read([{ ...newest, count: newest.count - 1 }], before);
-  fs.publish(newest.path, whole);
-  const [event] = reader.read([{ ...newest, count: 1 }], last);
+  const whole = fs.readFile(segment.path, 2 ** 20);
+  fs.publish(segment.path, whole.subarray(0, last[1]));
+  const before = { ...segment, count: segment.count - 1 };
+  reader.read([before], frames.slice(0, end - NUMBERS_PER_FRAME));
+  fs.publish(segment.path, whole);
+  const [event] = reader.read([{ ...segment, count: 1 }], last);
   assert.equal(event.globalSequence, last[0]);
 });
