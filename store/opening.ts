@@ -10,6 +10,7 @@
 
 import { type FileLock, IoFault, type StoreFs } from "../platform/fs.ts";
 import { isStagedName } from "../platform/staged_file.ts";
+import { assert } from "./assert.ts";
 import {
   CorruptionError,
   FutureVersionError,
@@ -113,7 +114,7 @@ export function openForWriting(
   } as const;
   // A crash between a rename and the sync of its directory leaves names that are not durable yet.
   fs.syncDir(dir);
-  rewriteTail(fs, loaded);
+  renewNewest(fs, dir, loaded);
   const writer = new SegmentWriter({ fs, dir, log, syncMode: options.syncMode });
   try {
     if (log.segments.length === 0) {
@@ -175,28 +176,39 @@ function readLifecycleHead({ index, log }: EventSource): void {
 }
 
 /**
- * Writes what stands in the newest segment once more, where it is, so that the sync of this open makes it
- * durable. When a sync has failed, the system may have forgotten that those pages have to be written: they
- * read back as if nothing had happened, no later sync writes them, and a power cut takes them. Nobody can
- * ask whether that is so. What an index file knows was durable when it was saved, so after a clean close
- * there is nothing to do, and otherwise no more than has just been read.
+ * Gives the newest segment a new file with the same bytes, durable under the same name. When a sync has
+ * failed, the system may have forgotten that pages have to be written: they read back as if nothing had
+ * happened, and a power cut takes them. To write them once more where they are does not help everywhere:
+ * ext4 keeps blocks whose first write failed marked as unwritten, lets every later sync of them succeed,
+ * and reads zeros once the file system is mounted again. A new file has blocks of its own. Nobody can ask
+ * whether a sync has failed. What an index file knows was durable when it was saved, so after a clean close
+ * there is nothing to do.
  */
-function rewriteTail(fs: StoreFs, { source, facts }: LoadedJournal<unknown>): void {
+function renewNewest(fs: StoreFs, dir: string, { source, facts }: LoadedJournal<unknown>): void {
   const { index, log } = source;
   const segment = log.segments.at(-1);
   const row = facts.indexFileEntries;
   if (segment === undefined || row >= index.count || segment.firstRow >= index.count) return;
-  const start = row > segment.firstRow ? index.offsetOf(row) : segment.framesStart;
-  const file = fs.open(segment.path, "write");
+  const file = fs.open(segment.path, "read");
   try {
-    const block = new Uint8Array(Math.min(1 << 20, segment.end - start));
-    for (let at = start; at < segment.end; at += block.byteLength) {
-      const size = readRange(file, block, 0, Math.min(block.byteLength, segment.end - at), at);
-      if (size > 0) file.writeAt(block, 0, size, at);
+    const staged = fs.stage(dir);
+    try {
+      const block = new Uint8Array(Math.min(1 << 20, segment.end));
+      for (let at = 0; at < segment.end;) {
+        const size = readRange(file, block, 0, Math.min(block.byteLength, segment.end - at), at);
+        assert(size > 0, "the lock keeps the segment from becoming shorter");
+        staged.append(block.subarray(0, size));
+        at += size;
+      }
+      // Readers have the old file open until they refresh, and everything they know is in it.
+      staged.publish(segment.path);
+    } finally {
+      staged.discard();
     }
   } finally {
     file.close();
   }
+  log.reopen(segment);
 }
 
 /**

@@ -556,6 +556,7 @@ export class JournalLoader {
       );
     }
     const sealedEnd = merge?.framesEnd ?? sealedSize;
+    const known = index.count;
     const file = fs.open(segment.path, "read");
     try {
       if (!isHeaderOf(segment, file)) {
@@ -627,6 +628,8 @@ export class JournalLoader {
             : "the sealed segment has no frame here",
         );
       }
+      // A reader may have the file open that a writer has renewed since, and what is new is not in it.
+      if (index.count > known) log.reopen(segment);
       return {
         result: result === "end" && this.#group.length > 0 ? "incomplete group" : result,
         offset: scanner.offset,

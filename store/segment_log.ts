@@ -224,6 +224,11 @@ export class SegmentLog {
     this.#closeFile(segment.id);
   }
 
+  /** Reads a segment from whatever file has its name by now. */
+  reopen(segment: Segment): void {
+    this.#closeFile(segment.id);
+  }
+
   #closeFile(id: number): void {
     this.#files.get(id)?.close();
     this.#files.delete(id);

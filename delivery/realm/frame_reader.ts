@@ -108,6 +108,7 @@ export class FrameReader {
       throw unreadable(segment, frames, start, "no frame of ours has such a size");
     }
     const bytes = new Uint8Array(runEnd - runStart);
+    const wasOpen = this.#files.has(segment.path);
     let readSize: number;
     try {
       readSize = readRange(this.#open(segment, frames, start), bytes, 0, bytes.length, runStart);
@@ -123,7 +124,12 @@ export class FrameReader {
       const problem = at + size > readSize
         ? "unexpected EOF: the file ended before the frame did"
         : frameProblem(bytes, at, size, sequence);
-      if (problem !== undefined) throw unreadable(segment, frames, i, problem);
+      if (problem !== undefined) {
+        if (!wasOpen) throw unreadable(segment, frames, i, problem);
+        // After a crash the newest segment gets a new file of the same name, and this one stays behind.
+        this.#close(segment.path);
+        return this.#readRun(segment, frames, start, end, events);
+      }
       const body = bytes.subarray(at + FRAME_HEADER_SIZE, at + size);
       events[i] = StoredEvent.fromFrame(body, { segmentId: segment.id, offset, size });
     }
@@ -135,13 +141,11 @@ export class FrameReader {
     const known = this.#files.get(path);
     if (known !== undefined) {
       if (known.headerCrc === headerCrc) return known.file;
-      known.file.close();
-      this.#files.delete(path);
+      this.#close(path);
     }
     if (this.#files.size >= this.#fdBudget) {
-      const [oldest, { file }] = this.#files.entries().next().value as [string, OpenSegment];
-      this.#files.delete(oldest);
-      file.close();
+      const [oldest] = this.#files.keys();
+      this.#close(oldest);
     }
     const file = this.#fs.open(path, "read");
     let isExpected = false;
@@ -159,10 +163,13 @@ export class FrameReader {
 
   #closeBehind(segmentId: number): void {
     for (const [path, open] of this.#files) {
-      if (open.segmentId >= segmentId) continue;
-      open.file.close();
-      this.#files.delete(path);
+      if (open.segmentId < segmentId) this.#close(path);
     }
+  }
+
+  #close(path: string): void {
+    this.#files.get(path)?.file.close();
+    this.#files.delete(path);
   }
 }
 

@@ -154,3 +154,21 @@ test("what is not the frame it should be is told apart", () => {
   const { fault } = problemOf(reader, one(0, offset, size));
   assert.deepEqual(fault, { code: "ENOENT", op: "open" });
 });
+
+// The open after a crash gives the newest segment a new file under the same name and header, and a realm went
+// on with the old one, in which the newest events are not. Now it looks at the new one.
+test("a segment that was given a new file is read from that", () => {
+  const { fs, store, reader } = fixture();
+  const { segments: [segment], frames } = placesOf(store);
+  assert.ok(segment.count > 1);
+  const end = segment.count * NUMBERS_PER_FRAME;
+  const last = frames.slice(end - NUMBERS_PER_FRAME, end);
+  store.close();
+  const whole = fs.readFile(segment.path, 2 ** 20);
+  fs.publish(segment.path, whole.subarray(0, last[1]));
+  const before = { ...segment, count: segment.count - 1 };
+  reader.read([before], frames.slice(0, end - NUMBERS_PER_FRAME));
+  fs.publish(segment.path, whole);
+  const [event] = reader.read([{ ...segment, count: 1 }], last);
+  assert.equal(event.globalSequence, last[0]);
+});
