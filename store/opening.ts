@@ -35,7 +35,7 @@ import {
 } from "./store_meta.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
-import { type FindingType, verifyJournal } from "./verify.ts";
+import { type FindingType, verifyAndNote } from "./verify.ts";
 
 /** The canonical path of a directory that has to be there. */
 export function canonicalJournal(fs: StoreFs, dir: string): string {
@@ -242,12 +242,18 @@ export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array |
   }
 }
 
-/** Hashes everything, and throws the first finding. */
+/**
+ * Hashes everything, and throws the first finding.
+ *
+ * @throws {IoFault} when something could not be read: that says nothing about what is there.
+ */
 export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
   // A torn end is repaired, what a compaction left is put in order, and a missing store.meta written
   // again; none of it speaks against the rest.
   const { fs, verifyingKeys } = options;
-  const findings = verifyJournal(dir, { fs, verifyingKeys }).findings.filter(({ type, file }) =>
+  const { report, fault } = verifyAndNote(dir, { fs, verifyingKeys });
+  if (fault !== undefined) throw fault;
+  const findings = report.findings.filter(({ type, file }) =>
     !DEALT_WITH.has(type) && file !== STORE_META_NAME
   );
   const first = findings[0];

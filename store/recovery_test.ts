@@ -917,6 +917,27 @@ test('chainVerification "recompute" opens what is healthy: new, closed, without 
   openStore(fsOf(tree), recompute);
 });
 
+test('chainVerification "recompute" says of a file that cannot be read that it cannot be read', () => {
+  // A failed read came out as a CorruptionError, whose remedy is to restore from a copy. What cannot be read
+  // says nothing about what is there, and is a StoreIoError with the fault.
+  const refused = [openStore, openReader].map((open) => {
+    for (let nth = 1, count = 0;; nth++) {
+      const fs = fsOf(TREE);
+      fs.failNext({ op: "readAt", code: "EIO", path: ".fbat", nth });
+      try {
+        open(fs, { chainVerification: "recompute" });
+      } catch (error) {
+        assert.ok(error instanceof StoreIoError, String(error));
+        assert.equal(error.fault.code, "EIO");
+        count++;
+      }
+      if (fs.faultsFired === 0) return count;
+    }
+  });
+  // Headers and frames, read by the open, and once more to be hashed.
+  assert.ok(refused.every((count) => count >= 4), refused.join());
+});
+
 test('chainVerification "recompute" refuses a changed payload that the checksum agrees with', () => {
   const segment = SEGMENT.slice();
   bodyOf(segment, FRAMES[2].offset)[FRAMES[2].end - FRAMES[2].offset - 9] ^= 1;
