@@ -38,11 +38,13 @@ import {
   ClockConflictError,
   ClockOverflowError,
   ConditionConflictError,
+  CorruptionError,
   IdempotencyError,
   InvalidClockError,
   LifecycleBusyError,
   StoreClosedError,
   StoreError,
+  StoreIoError,
   StoreLockedError,
   TooLargeError,
   WriterCrashedError,
@@ -638,6 +640,8 @@ export class Store extends JournalReader {
    * releases the lock. A second call does nothing.
    *
    * @throws {StoreInUseError} while workers follow the store: stop and join them first. Nothing was done.
+   * @throws {StoreIoError} when the segment could not be cut to size. Everything is durable, the lock is
+   * released, and the next open cuts it.
    * @throws {WriterCrashedError} when a sync fails or has failed before. The lock is released all the
    * same, and opening again recovers.
    */
@@ -1419,9 +1423,11 @@ function assertCausationItem(item: BatchItem, causationItem: number, index: numb
   }
 }
 
-/** What an error of an item is for the whole batch. */
+/** What an error of an item is for the whole batch. That the journal cannot be read is no item's fault. */
 export function batchError(index: number, error: unknown): unknown {
   const isOurs = error instanceof StoreError || error instanceof TypeError ||
     error instanceof RangeError;
-  return isOurs && !(error instanceof WriterCrashedError) ? new BatchError(index, error) : error;
+  const isOfJournal = error instanceof WriterCrashedError || error instanceof StoreIoError ||
+    error instanceof CorruptionError;
+  return isOurs && !isOfJournal ? new BatchError(index, error) : error;
 }

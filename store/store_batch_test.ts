@@ -626,3 +626,24 @@ test("a durable retry is durable, also of an append that was not", () => {
   assert.ok(store.appendBatch(items, { durability }).every(({ replayed }) => replayed));
   assert.equal(store.durableSequence, batch[1].globalSequence + 1);
 });
+
+test("appendBatch() says of a journal that cannot be read that it cannot, and blames no item", () => {
+  // The head of an item's chain could not be read, and the item was named as what is wrong. A failing disk is
+  // a StoreIoError, as it is of a single append.
+  const fs = new MemoryFs();
+  openIn(fs, { segmentMaxBytes: 1 }).close();
+  {
+    using store = openIn(fs, { segmentMaxBytes: 1 });
+    store.appendBatch([item("a"), item("b", OTHER)]);
+  }
+  // Opened by its index, it has to look up the hash of the event before.
+  using store = openIn(fs, { segmentMaxBytes: 1 });
+  fs.failNext({ op: "readAt", code: "EIO", path: ".fbat" });
+  assert.throws(() => store.appendBatch([item("c"), item("d", OTHER)]), (error) => {
+    assert.ok(error instanceof StoreIoError, String(error));
+    assert.equal(error.fault.code, "EIO");
+    return true;
+  });
+  assert.equal(fs.faultsFired, 1);
+  assert.equal(store.appendBatch([item("c"), item("d", OTHER)]).length, 2);
+});
