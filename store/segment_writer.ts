@@ -291,7 +291,9 @@ export class SegmentWriter {
       file.resize(size);
       this.#fileSize = size;
     } catch {
-      // Only a matter of speed. If the disk really is full, the write says so.
+      // Only a matter of speed. If the disk really is full, the write says so. But it may have been done all
+      // the same, and what nobody knows of is never cut.
+      this.#fileSize = sizeOf(file) ?? size;
     }
   }
 
@@ -312,6 +314,16 @@ export class SegmentWriter {
     this.#crash = error;
     this.onStop?.(error);
     throw new WriterCrashedError(action, error);
+  }
+}
+
+/** The size of a file, if it can be told. */
+function sizeOf(file: StoreFile): number | undefined {
+  try {
+    return file.size();
+  } catch (error) {
+    if (error instanceof IoFault) return undefined;
+    throw error;
   }
 }
 

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { IoFault, type StoreFs, type SyncMode } from "../platform/fs.ts";
 import { MemoryFs, type MemoryOp } from "../platform/memory.ts";
 import { runtime } from "../platform/runtime.ts";
+import { SimFs } from "../sim/sim_fs.ts";
 import {
   DIR,
   item,
@@ -670,4 +671,19 @@ test("what a killed writer left unsynced is synced before the next segment follo
   const published = recording.changes.indexOf(`rename ${SECOND}`);
   assert.ok(published >= 0, "the open has begun the next segment");
   assert.ok(recording.changes.slice(0, published).includes(`sync ${FIRST}`));
+});
+
+test("a segment whose extension failed and was done all the same is cut before its footer", () => {
+  // The writer took the file for as small as before, did not cut it, and put the footer in front of 64 KiB of
+  // zeros, where nobody finds it. A file that was to be extended is cut, whatever was said of that.
+  const fs = new SimFs();
+  const store = openStore(fs, { segmentMaxBytes: 1, coldStart: { footers: true } });
+  const { segmentCount } = store.stats();
+  fs.armFaultOn("Resize", 1, { when: "after", path: `${segmentCount + 1}.fbat` });
+  for (let n = 0; n < 2; n++) store.append(USER, KIND, n);
+  fs.assertAllFired();
+  const path = `/${DIR}/${String(segmentCount + 1).padStart(6, "0")}.fbat`;
+  assert.ok(fs.stat(path)!.size < 3000, `${fs.stat(path)!.size} bytes`);
+  store.close();
+  assert.deepEqual(verifyJournal(DIR, { fs }).findings, []);
 });
