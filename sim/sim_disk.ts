@@ -123,9 +123,13 @@ export class FileNode {
     return this.#durable;
   }
 
-  /** Gives up what is not durable: it will never reach the disk, whatever is synced later. */
+  /**
+   * Gives up the bytes that are not durable: they will never reach the disk, whatever is synced later. The
+   * size is no page that could be forgotten, and waits for the next sync.
+   */
   loseUnsynced(): void {
-    this.log.splice(this.syncedCount);
+    const lost = this.log.splice(this.syncedCount);
+    this.log.push(...lost.filter(({ type }) => type === "resize"));
   }
 
   /** A copy, with what is not durable yet. */
