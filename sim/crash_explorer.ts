@@ -311,7 +311,7 @@ function copyOf(fs: SimFs): SimFs {
 }
 
 /** Why a refusal is legal: the hole it is about. See the top of the file. */
-function holeOf(
+export function holeOf(
   error: StoreError,
   image: SimFs,
   source: SimFs,

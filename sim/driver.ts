@@ -16,6 +16,7 @@ import {
   type DurableCursor,
   EventKind,
   type Fence,
+  type FenceTicket,
   type PruneOptions,
   type Receipt,
   Store,
@@ -89,8 +90,23 @@ export class Driver {
     this.#store = this.#fence = undefined;
   }
 
-  /** Opens the store. */
-  open(): Store {
+  /** Another driver, who goes on from here on a disk of its own, in the same way each time. */
+  on(fs: SimFs): Driver {
+    const copy = new Driver(fs, this.options);
+    copy.#lives = this.#lives;
+    copy.#groups = this.#groups;
+    copy.#fences = this.#fences;
+    copy.#events = this.#events;
+    for (const [sequence, payload] of this.#payloads) copy.#payloads.set(sequence, payload);
+    return copy;
+  }
+
+  /**
+   * Opens the store.
+   *
+   * @param opened called when it is open, before the driver looks what is in it.
+   */
+  open(opened?: () => void): Store {
     const entropy = new SimEntropy(this.#lives++);
     const store = Store.open(DRIVER_DIR, {
       ...this.options,
@@ -99,6 +115,7 @@ export class Driver {
       entropy,
     });
     this.#store = store;
+    opened?.();
     const found = new Map<string, number>();
     const { firstSequence, nextSequence } = store.stats();
     for (let sequence = firstSequence; sequence < nextSequence; sequence++) {
@@ -138,7 +155,13 @@ export class Driver {
     const { fence, number } = this.#fence!;
     const items = events.map((event) => this.#item(event));
     const group = this.#submitted(items, number);
-    const tickets = fence.appendBatch(items);
+    let tickets: FenceTicket[];
+    try {
+      tickets = fence.appendBatch(items);
+    } catch (error) {
+      if (!(error instanceof WriterCrashedError)) this.tell({ type: "refused", group });
+      throw error;
+    }
     const sequences = tickets.map(({ globalSequence }) => globalSequence);
     this.tell({ type: "acknowledged", group, sequences });
     this.#durable();

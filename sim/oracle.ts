@@ -302,6 +302,15 @@ export class Oracle {
     }
   }
 
+  /**
+   * Holds what an open handle shows to what was promised, as after the death of a process.
+   *
+   * @throws {OracleViolation} saying what is wrong.
+   */
+  look(reader: JournalReader): void {
+    this.#check(reader, false, this.#dir);
+  }
+
   // ---- what it is told ------------------------------------------------------------------------------
 
   #submit({ group: number, fence, events }: OracleFact & { type: "submitted" }): void {
@@ -422,7 +431,9 @@ export class Oracle {
       lines.set(sequence, lineOf(event));
       this.#checkEvent(reader, event, group.events[item], group.receipts?.[item]);
     }
-    this.#checkGroups(counts, powerCut, firstSequence);
+    // A copy ends where it was made, whatever has been promised since.
+    const end = dir === this.#dir ? Infinity : nextSequence;
+    this.#checkGroups(counts, { powerCut, first: firstSequence, end });
     checkIndex(reader, events);
     return { lines, counts, next: nextSequence };
   }
@@ -483,7 +494,11 @@ export class Oracle {
   }
 
   /** Groups and fences are whole or not there, and what has to be there is. */
-  #checkGroups(counts: ReadonlyMap<Group, number>, powerCut: boolean, first: number): void {
+  #checkGroups(
+    counts: ReadonlyMap<Group, number>,
+    range: { readonly powerCut: boolean; readonly first: number; readonly end: number },
+  ): void {
+    const { powerCut, first, end } = range;
     const seen = new Map<number, boolean>();
     let missing = Infinity;
     let last = -1;
@@ -495,6 +510,7 @@ export class Oracle {
         if (start + events.length <= first) continue;
         fail(`a prune went through the group at ${start}`);
       }
+      if (start >= end && count === 0) continue;
       if (count !== 0 && count !== events.length) {
         fail(`${count} of ${events.length} events of a group are there`);
       }
