@@ -480,7 +480,11 @@ export class CheckpointFile {
     return withIo(`remove checkpoint "${this.id}"`, () => {
       this.#fs.rejectSymlink(this.#folder, "checkpoints");
       // Looked for first: a lock would make the directory.
-      if (this.#fs.stat(this.path) === undefined) return false;
+      if (this.#fs.stat(this.path) === undefined) {
+        // It may have been removed by somebody whose sync has failed.
+        if (this.#fs.stat(this.#folder) !== undefined) this.#fs.syncDir(this.#folder);
+        return false;
+      }
       const lock = this.lock();
       try {
         const wasThere = this.#fs.removeIfPresent(this.path);

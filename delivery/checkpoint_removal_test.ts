@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryFs } from "../platform/memory.ts";
+import { SimFs } from "../sim/sim_fs.ts";
 import { StoreIoError } from "../store/errors.ts";
 import {
   CheckpointBusyError,
@@ -69,4 +70,19 @@ test("listCheckpoints() says who works when it is asked to, takes nothing and ma
   lock.release();
   assert.deepEqual(busy(), [["broken", false], ["idle", false], ["working", false]]);
   fs.tryLock("journal/cursors/idle.lock")?.release();
+});
+
+test("removeCheckpoint() is durable when it has to be called twice", () => {
+  // The sync behind the removal had failed, and the second call found nothing to remove, said so, and left it
+  // to a power cut to bring the checkpoint back. A removal that finds nothing is made durable, too.
+  const fs = new SimFs();
+  fs.createDirAll("journal");
+  saveCheckpoint("journal", "mailer", AT_SEVEN, { fs });
+  fs.armFaultOn("SyncDir", 1, { path: "cursors" });
+  assert.throws(() => removeCheckpoint("journal", "mailer", { fs }), StoreIoError);
+  fs.assertAllFired();
+  assert.equal(removeCheckpoint("journal", "mailer", { fs }), false);
+  const after = fs.crash("durable");
+  assert.equal(after.stat("journal/cursors")?.kind, "dir");
+  assert.equal(loadCheckpoint("journal", "mailer", { fs: after }), undefined);
 });

@@ -119,8 +119,23 @@ export class Driver {
     this.#forget();
   }
 
-  /** Opens the store. */
-  open(): Store {
+  /** Another driver, who goes on from here on a disk of its own, in the same way each time. */
+  on(fs: SimFs): Driver {
+    const copy = new Driver(fs, this.options);
+    copy.#lives = this.#lives;
+    copy.#groups = this.#groups;
+    copy.#fences = this.#fences;
+    copy.#events = this.#events;
+    for (const [sequence, payload] of this.#payloads) copy.#payloads.set(sequence, payload);
+    return copy;
+  }
+
+  /**
+   * Opens the store.
+   *
+   * @param opened called when it is open, before the driver looks what is in it.
+   */
+  open(opened?: () => void): Store {
     const entropy = new SimEntropy(this.#lives++);
     const store = Store.open(DRIVER_DIR, {
       ...this.options,
@@ -130,6 +145,7 @@ export class Driver {
     });
     this.#forget();
     this.#store = store;
+    opened?.();
     // It is we who look at what is there, not the program under test.
     const { faultsArePaused } = this.fs;
     this.fs.faultsArePaused = true;

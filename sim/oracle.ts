@@ -343,6 +343,15 @@ export class Oracle {
     same("what a reader and the writer beside it see", byReader.lines, found.lines);
   }
 
+  /**
+   * Holds what an open handle shows to what was promised, as after the death of a process.
+   *
+   * @throws {OracleViolation} saying what is wrong.
+   */
+  look(reader: JournalReader): void {
+    this.#check(reader, false, this.#dir);
+  }
+
   // ---- what it is told ------------------------------------------------------------------------------
 
   #submit({ group: number, fence, events }: OracleFact & { type: "submitted" }): void {
@@ -551,6 +560,7 @@ export class Oracle {
         if (start + events.length <= first) continue;
         fail(`a prune went through the group at ${start}`);
       }
+      if (start >= end && count === 0) continue;
       if (count !== 0 && count !== events.length) {
         fail(`${count} of ${events.length} events of a group are there`);
       }

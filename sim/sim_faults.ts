@@ -295,7 +295,9 @@ export class SimFaults {
     const wanted = armed.op ?? armed.struck;
     if (wanted !== undefined && wanted !== op) return false;
     const { path: part, sticky } = armed.options;
-    if (part !== undefined && !path.includes(part) && !otherPath?.includes(part)) return false;
+    const isElsewhere = part !== undefined && !path.includes(part) && !otherPath?.includes(part);
+    // A call with an index is struck whatever its path; only those after it go by theirs.
+    if (isElsewhere && wanted !== undefined) return false;
     if (armed.left > 0) armed.left--;
     if (armed.left > 0 || (armed.fired > 0 && !sticky)) return false;
     armed.struck = op;

@@ -65,6 +65,16 @@ export interface SimFsOptions {
   readonly freezeOnFault?: boolean;
 }
 
+/** A call that a program has made. */
+export interface SimCall {
+  /** What it asked for. */
+  readonly op: SimOp;
+  /** Of which path. */
+  readonly path: string;
+  /** Bytes it asked for; only of reads and writes. */
+  readonly size: number | undefined;
+}
+
 /** What a crash image is to be like. */
 export interface CrashImagesOptions {
   /** So many steps of the trace have been taken. Default all. */
@@ -104,6 +114,8 @@ export class SimFs implements StoreFs {
   readonly #diskSize: number;
   readonly #openFilesMax: number;
   #openFiles = 0;
+  #locks = 0;
+  #calls: SimCall[] | undefined;
   #usedSize = 0;
   #isDead = false;
   /** A disk that has come some way along the trace, for those who look at one position after another. */
@@ -159,6 +171,21 @@ export class SimFs implements StoreFs {
     this.#faults.arePaused = arePaused;
   }
 
+  /** Files that are open now. */
+  get openFileCount(): number {
+    return this.#openFiles;
+  }
+
+  /** Locks that are held now. */
+  get heldLockCount(): number {
+    return this.#locks;
+  }
+
+  /** Writes down every call from now on, also those that fail, and returns the list, which grows. */
+  recordCalls(): readonly SimCall[] {
+    return this.#calls = [];
+  }
+
   /** Calls of an operation since a fault was armed on it last, or since the beginning. */
   operationsSeen(op: SimOp): number {
     return this.#faults.seen(op);
@@ -178,7 +205,10 @@ export class SimFs implements StoreFs {
     this.#faults.armOn(op, nth, options);
   }
 
-  /** Makes the call with this index fail, whatever it is; see {@linkcode operationCount}. */
+  /**
+   * Makes the call with this index fail, whatever it is; see {@linkcode operationCount}. What sticks goes by
+   * the operation that it struck, and by the path in the options if there is one.
+   */
   armFaultAt(index: number, options: SimFaultOptions = {}): void {
     this.#faults.armAt(index, options);
   }
@@ -254,9 +284,13 @@ export class SimFs implements StoreFs {
     }
   }
 
-  /** A copy of everything as processes see it, with nothing that is not durable, no locks and no faults. */
-  snapshot(): SimFs {
-    return new SimFs({ seed: this.seed }, seenOn(this.#disk));
+  /**
+   * A copy of everything as processes see it, with nothing that is not durable, no locks and no faults.
+   *
+   * @param options of the copy. Default: as an ordinary one, with the seed of this one.
+   */
+  snapshot(options: SimFsOptions = {}): SimFs {
+    return new SimFs({ seed: this.seed, ...options }, seenOn(this.#disk));
   }
 
   /** A copy on which a file is another one, or, without bytes, not there; all of it durable. */
@@ -391,8 +425,11 @@ export class SimFs implements StoreFs {
   stage(dir: string): StagedFile {
     const late = this.#enter("Stage", dir);
     const staged = new SimStagedFile(this, dir, (path) => this.#enter("PersistTemp", path));
-    // Somebody's leftover: it is there, and nobody has been told.
-    if (late) throw late.error;
+    if (late) {
+      // Somebody's leftover: it is there, and nobody has been told, nor given the file.
+      this.#openFiles--;
+      throw late.error;
+    }
     return staged;
   }
 
@@ -500,10 +537,13 @@ export class SimFs implements StoreFs {
     const node = this.#lookUp(path, "Lock") ? this.#file(path, "Lock") : this.#create(path, "Lock");
     if (node.isLocked) return undefined;
     node.isLocked = true;
+    this.#locks++;
     let released = false;
     const release = (): void => {
-      if (!released) node.isLocked = false;
+      if (released) return;
       released = true;
+      node.isLocked = false;
+      this.#locks--;
     };
     return { path, release };
   }
@@ -512,7 +552,7 @@ export class SimFs implements StoreFs {
 
   /** What open files need. */
   readonly #handles: SimHandles = {
-    strike: (op, path) => this.#strike(op, path),
+    strike: (op, path, size) => this.#strike(op, path, undefined, size),
     write: (path, node, source, start, size, position) => {
       this.#write(path, node, source, start, size, position);
     },
@@ -530,8 +570,9 @@ export class SimFs implements StoreFs {
     return strike;
   }
 
-  #strike(op: SimOp, path: string, otherPath?: string): Strike | undefined {
+  #strike(op: SimOp, path: string, otherPath?: string, size?: number): Strike | undefined {
     if (this.#isDead) throw simFault(op, path, "EIO", "the machine has crashed");
+    this.#calls?.push({ op, path, size });
     const strike = this.#faults.enter(op, path, otherPath);
     if (this.isReadOnly && SIM_MUTATIONS.has(op)) {
       throw simFault(op, path, "EROFS", "the disk is read-only");
@@ -738,7 +779,7 @@ export class SimFs implements StoreFs {
 
 /** What an open file asks of its file system. */
 interface SimHandles {
-  strike(op: SimOp, path: string): Strike | undefined;
+  strike(op: SimOp, path: string, size: number | undefined): Strike | undefined;
   write(
     path: string,
     node: FileNode,
@@ -771,7 +812,7 @@ class SimFile implements StoreFile {
   readAt(target: Uint8Array, targetStart: number, size: number, position: number): number {
     checkRange(target, targetStart, size);
     checkOffset("position", position);
-    const strike = this.#enter("Read");
+    const strike = this.#enter("Read", size);
     if (strike === undefined) return this.#node.content.read(target, targetStart, size, position);
     if (strike.instead !== "short") throw strike.error;
     // Fewer than there are, and never none: that would be the end of the file.
@@ -784,7 +825,7 @@ class SimFile implements StoreFile {
   writeAt(source: Uint8Array, sourceStart: number, size: number, position: number): void {
     checkRange(source, sourceStart, size);
     checkOffset("position", position);
-    const strike = this.#enter("Write");
+    const strike = this.#enter("Write", size);
     if (!this.#isWritable) throw simError("Write", this.path, "EBADF");
     const count = strike === undefined || strike.when === "after"
       ? size
@@ -827,9 +868,9 @@ class SimFile implements StoreFile {
     this.#isClosed = true;
   }
 
-  #enter(op: SimOp): Strike | undefined {
+  #enter(op: SimOp, size?: number): Strike | undefined {
     if (this.#isClosed) throw simFault(op, this.path, "EBADF", "the file is closed");
-    return this.#fs.strike(op, this.path);
+    return this.#fs.strike(op, this.path, size);
   }
 }
 

@@ -40,7 +40,7 @@ import {
 } from "./store_meta.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
-import { type FindingType, verifyFiles } from "./verify.ts";
+import { type FindingType, verifyAndNote } from "./verify.ts";
 
 /** The canonical path of a directory that has to be there. */
 export function canonicalJournal(fs: StoreFs, dir: string): string {
@@ -279,20 +279,23 @@ export function readStoreId(dir: string, options: ResolvedOptions): Uint8Array |
   }
 }
 
-/** Hashes everything, and throws the first finding. */
+/**
+ * Hashes everything, and throws the first finding.
+ *
+ * @throws {IoFault} when something could not be read: that says nothing about what is there.
+ */
 export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void {
   // A torn end is repaired, what a compaction left is put in order, and a missing store.meta written
   // again; none of it speaks against the rest.
   const { fs, verifyingKeys } = options;
-  const { report, faults } = verifyFiles(dir, { fs, verifyingKeys });
+  const { report, fault } = verifyAndNote(dir, { fs, verifyingKeys });
+  // What cannot be read now may be as sound as ever: whoever is told of damage repairs, or restores.
+  if (fault !== undefined) throw fault;
   const findings = report.findings.filter(({ type, file }) =>
     !DEALT_WITH.has(type) && file !== STORE_META_NAME
   );
   const first = findings[0];
   if (first === undefined) return;
-  // What cannot be read now may be as sound as ever: whoever is told of damage repairs, or restores.
-  const fault = faults.find(({ message }) => message === first.reason);
-  if (fault !== undefined) throw fault;
   throw new CorruptionError({
     path: `${dir}/${first.file}`,
     segmentId: first.segmentId,

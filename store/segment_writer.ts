@@ -293,7 +293,7 @@ export class SegmentWriter {
     } catch {
       // Only a matter of speed. If the disk really is full, the write says so. But it may have happened and
       // failed all the same, and zeros that we know nothing of would stay behind a footer for ever.
-      this.#fileSize = sizeOr(file, size);
+      this.#fileSize = sizeOf(file) ?? size;
     }
   }
 
@@ -317,16 +317,16 @@ export class SegmentWriter {
   }
 }
 
-function ioError(action: string, error: unknown): unknown {
-  return error instanceof IoFault ? new StoreIoError(action, error) : error;
-}
-
-/** The size of a file; `fallback` when the disk does not say. */
-function sizeOr(file: StoreFile, fallback: number): number {
+/** The size of a file, if it can be told. */
+function sizeOf(file: StoreFile): number | undefined {
   try {
     return file.size();
   } catch (error) {
-    if (!(error instanceof IoFault)) throw error;
-    return fallback;
+    if (error instanceof IoFault) return undefined;
+    throw error;
   }
+}
+
+function ioError(action: string, error: unknown): unknown {
+  return error instanceof IoFault ? new StoreIoError(action, error) : error;
 }

@@ -641,6 +641,8 @@ export class Store extends JournalReader {
    * releases the lock. A second call does nothing.
    *
    * @throws {StoreInUseError} while workers follow the store: stop and join them first. Nothing was done.
+   * @throws {StoreIoError} when the segment could not be cut to size. Everything is durable, the lock is
+   * released, and the next open cuts it.
    * @throws {WriterCrashedError} when a sync fails or has failed before. The lock is released all the
    * same, and opening again recovers.
    */

@@ -189,25 +189,25 @@ const PROGRESS_EVENTS = 8192;
  * ```
  */
 export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyReport {
-  return verifyFiles(dir, options).report;
+  return verifyAndNote(dir, options).report;
 }
 
 /**
- * As {@linkcode verifyJournal}, with the calls of the system that failed: what they say in a finding is no
- * damage, only something that could not be read.
+ * As {@linkcode verifyJournal}, for whoever is about to act on it: what cannot be read is a finding, and may
+ * be as sound as ever.
  *
- * @internal
+ * @returns also the first failure of the system that became a finding.
  */
-export function verifyFiles(
+export function verifyAndNote(
   dir: string,
-  options: VerifyOptions = {},
-): { readonly report: VerifyReport; readonly faults: readonly IoFault[] } {
+  options: VerifyOptions,
+): { readonly report: VerifyReport; readonly fault: IoFault | undefined } {
   for (let attempt = 1;; attempt++) {
     const verifier = new Verifier(dir, options);
     const report = verifier.run();
     // A writer may have replaced segments while they were being read: that is no damage.
     const isDoubtful = report.findingCount > 0 && attempt < ATTEMPT_COUNT_MAX;
-    if (!isDoubtful || !verifier.isLayoutChanged()) return { report, faults: verifier.faults };
+    if (!isDoubtful || !verifier.isLayoutChanged()) return { report, fault: verifier.fault };
   }
 }
 
@@ -215,8 +215,8 @@ export function verifyFiles(
 const ATTEMPT_COUNT_MAX = 5;
 
 class Verifier {
-  /** Calls of the system that failed, and are findings now. */
-  readonly faults: IoFault[] = [];
+  /** The first failure of the system that became a finding; a file that is missing is none. */
+  fault: IoFault | undefined;
   readonly #dir: string;
   readonly #fs: StoreFs;
   readonly #verifyingKeys: readonly Uint8Array[];
@@ -303,7 +303,7 @@ class Verifier {
         previous = this.#verifySegment(file, files[i + 1], previous, newestId);
       } catch (error) {
         if (!(error instanceof IoFault)) throw error;
-        this.faults.push(error);
+        this.#note(error);
         this.#report("file", file, 0, error.message);
         this.#forgetPlace();
         previous = undefined;
@@ -400,7 +400,7 @@ class Verifier {
             : error.reason,
         });
       } else if (error instanceof IoFault) {
-        this.faults.push(error);
+        this.#note(error);
         const file = error.path.slice(dir.length + 1);
         this.#push({ type: "file", file, segmentId: undefined, offset: 0, reason: error.message });
       } else throw error;
@@ -458,10 +458,14 @@ class Verifier {
       }
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
-      this.faults.push(error);
+      this.#note(error);
       refuse(error.message);
       this.#forgetPlace();
     }
+  }
+
+  #note(error: IoFault): void {
+    if (error.code !== "ENOENT") this.fault ??= error;
   }
 
   #list(): DirEntry[] {
@@ -487,10 +491,9 @@ class Verifier {
       else refuse(`it has format version ${decoded.version}, from a newer program`, "future");
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
-      if (error.code !== "ENOENT") {
-        this.faults.push(error);
-        refuse(error.message);
-      } else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
+      this.#note(error);
+      if (error.code !== "ENOENT") refuse(error.message);
+      else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
       else throw new JournalNotFoundError(this.#dir);
     }
   }
