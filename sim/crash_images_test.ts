@@ -186,7 +186,8 @@ test("lying drops each sync, and what stood on it", () => {
   file.append(bytes("2"));
   file.sync("all");
   assert.deepEqual(images(fs, "lying"), ["", "a=", "a=1", "a=12"]);
-  assert.equal([...fs.crashImages("lying", { limit: 8 })].length, 8);
+  // None, one or both of those of the file, with or without that of the directory.
+  assert.equal([...fs.crashImages("lying", { limit: 6 })].length, 6);
   assert.equal([...fs.crashImages("lying", { limit: 3 })].length, 3);
 });
 
