@@ -130,6 +130,16 @@ export class Driver {
     });
     this.#forget();
     this.#store = store;
+    // It is we who look at what is there, not the program under test.
+    const { faultsArePaused } = this.fs;
+    this.fs.faultsArePaused = true;
+    this.tell({ type: "opened", found: this.#found(store), first: store.stats().firstSequence });
+    this.fs.faultsArePaused = faultsArePaused;
+    return store;
+  }
+
+  /** Every event of ours by its payload. */
+  #found(store: Store): Map<string, number> {
     const found = new Map<string, number>();
     const { firstSequence, nextSequence } = store.stats();
     for (let sequence = firstSequence; sequence < nextSequence; sequence++) {
@@ -143,8 +153,7 @@ export class Driver {
       this.#payloads.set(sequence, payload);
       found.set(payload, sequence);
     }
-    this.tell({ type: "opened", found });
-    return store;
+    return found;
   }
 
   /** Appends an event. Under a key that is known it has to be answered with the first receipt. */
@@ -227,9 +236,10 @@ export class Driver {
       bound,
       commit: () => {
         const { position, started } = bound.cursor.position;
-        this.tell({ type: "checkpointing", id, region, sequence: started ? position : -1 });
+        const sequence = started ? position : -1;
+        this.tell({ type: "checkpointing", id, region, sequence });
         bound.commit();
-        this.tell({ type: "checkpointed", id });
+        this.tell({ type: "checkpointed", id, sequence });
         this.#durable();
       },
     };

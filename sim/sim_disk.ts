@@ -139,9 +139,23 @@ export class FileNode {
     return this.#durable;
   }
 
-  /** Gives up what is not durable: it will never reach the disk, whatever is synced later. */
+  /**
+   * Gives up the bytes that are not durable: they will never reach the disk, whatever is synced later. The
+   * size they gave the file is no part of them: file systems keep it elsewhere, and sync it with the next
+   * file that comes along.
+   */
   loseUnsynced(): void {
-    this.log.splice(this.syncedCount);
+    const kept = this.log.slice(0, this.syncedCount);
+    let { size } = this.#durable;
+    for (const [i, step] of this.log.entries()) {
+      const before = size;
+      size = step.type === "resize"
+        ? step.size
+        : Math.max(size, step.position + step.bytes.byteLength);
+      if (i < this.syncedCount || size === before) continue;
+      kept.push({ type: "resize", node: step.node, path: step.path, size });
+    }
+    this.log = kept;
   }
 
   /** A copy, with what is not durable yet. */

@@ -157,7 +157,7 @@ export class SimFs implements StoreFs {
     return this.#usedSize;
   }
 
-  /** Whether no fault strikes; planned ones draw nothing meanwhile. */
+  /** Whether no fault strikes, and handles never run out; planned faults draw nothing meanwhile. */
   get faultsArePaused(): boolean {
     return this.#faults.arePaused;
   }
@@ -376,7 +376,7 @@ export class SimFs implements StoreFs {
   open(path: string, mode: OpenMode): StoreFile {
     const op = mode === "createNew" ? "CreateNew" : "Open";
     const late = this.#enter(op, path);
-    if (this.#openFiles >= this.#openFilesMax) {
+    if (this.#openFiles >= this.#openFilesMax && !this.faultsArePaused) {
       throw simFault(op, path, "EMFILE", `${this.#openFiles} files are open`);
     }
     const node = mode === "createNew" ? this.#create(path, op) : this.#file(path, op);

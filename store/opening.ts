@@ -35,7 +35,7 @@ import {
 } from "./store_meta.ts";
 import type { ResolvedOptions } from "./store_options.ts";
 import type { EventSource } from "./stored_event.ts";
-import { type FindingType, verifyJournal } from "./verify.ts";
+import { type FindingType, verifyFiles } from "./verify.ts";
 
 /** The canonical path of a directory that has to be there. */
 export function canonicalJournal(fs: StoreFs, dir: string): string {
@@ -247,11 +247,14 @@ export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void 
   // A torn end is repaired, what a compaction left is put in order, and a missing store.meta written
   // again; none of it speaks against the rest.
   const { fs, verifyingKeys } = options;
-  const findings = verifyJournal(dir, { fs, verifyingKeys }).findings.filter(({ type, file }) =>
+  const { report, fault } = verifyFiles(dir, { fs, verifyingKeys });
+  const findings = report.findings.filter(({ type, file }) =>
     !DEALT_WITH.has(type) && file !== STORE_META_NAME
   );
   const first = findings[0];
   if (first === undefined) return;
+  // What cannot be read now may be as sound as ever: whoever is told of damage repairs, or restores.
+  if (fault !== undefined && first.reason === fault.message) throw fault;
   throw new CorruptionError({
     path: `${dir}/${first.file}`,
     segmentId: first.segmentId,

@@ -291,7 +291,9 @@ export class SegmentWriter {
       file.resize(size);
       this.#fileSize = size;
     } catch {
-      // Only a matter of speed. If the disk really is full, the write says so.
+      // Only a matter of speed. If the disk really is full, the write says so. But it may have happened and
+      // failed all the same, and zeros that we know nothing of would stay behind a footer for ever.
+      this.#fileSize = sizeOr(file, size);
     }
   }
 
@@ -317,4 +319,14 @@ export class SegmentWriter {
 
 function ioError(action: string, error: unknown): unknown {
   return error instanceof IoFault ? new StoreIoError(action, error) : error;
+}
+
+/** The size of a file; `fallback` when the disk does not say. */
+function sizeOr(file: StoreFile, fallback: number): number {
+  try {
+    return file.size();
+  } catch (error) {
+    if (!(error instanceof IoFault)) throw error;
+    return fallback;
+  }
 }

@@ -16,6 +16,7 @@ import {
 import { framesOf, fsOf, readFile, readTree } from "../tests/support/journal_bytes.ts";
 import { inTempDir } from "../tests/support/temp_dir.ts";
 import { RecordingFs, WrappedFs } from "../tests/support/wrapped_fs.ts";
+import { SimFs } from "../sim/sim_fs.ts";
 import { FixedClock } from "../tests/support/fixed_clock.ts";
 import { StoreIoError, WriterCrashedError } from "./errors.ts";
 import { EventKind } from "./event_kind.ts";
@@ -184,6 +185,22 @@ test("failing to take space in advance is only a matter of speed", () => {
   assert.equal(readFile(fs, FIRST).byteLength, framesOf(readFile(fs, FIRST)).at(-1)?.end);
   other.close();
   assert.deepEqual(verifyJournal(DIR, { fs }).findings, []);
+});
+
+test("space that was taken though the disk said no is given back at a roll and at a close", () => {
+  // An extension that happened and failed all the same was taken for one that had not happened: the sealed
+  // segment kept its zeros, and its footer stood in front of them, where nobody finds it. What may be there
+  // is cut now.
+  for (const end of ["roll", "close"] as const) {
+    const fs = new SimFs().withFaultOn("Resize", 1, { when: "after", path: "000001.fbat" });
+    const store = openStore(fs, { segmentMaxBytes: 700 });
+    for (let i = 0; i < (end === "roll" ? 6 : 2); i++) store.append(USER, KIND, i);
+    fs.assertAllFired();
+    assert.equal(store.stats().segmentCount > 1, end === "roll");
+    if (end === "close") store.close();
+    assert.deepEqual(verifyJournal(DIR, { fs }).findings, []);
+    assert.ok(fs.stat(`/${DIR}/000001.fbat`)!.size < 2000, end);
+  }
 });
 
 test("a disk that is full now and then loses nothing, on real files", () => {

@@ -189,12 +189,25 @@ const PROGRESS_EVENTS = 8192;
  * ```
  */
 export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyReport {
+  return verifyFiles(dir, options).report;
+}
+
+/**
+ * As {@linkcode verifyJournal}, with the first call of the system that failed, if one did: then nothing is
+ * known to be damaged, only that it could not be read.
+ *
+ * @internal
+ */
+export function verifyFiles(
+  dir: string,
+  options: VerifyOptions = {},
+): { readonly report: VerifyReport; readonly fault: IoFault | undefined } {
   for (let attempt = 1;; attempt++) {
     const verifier = new Verifier(dir, options);
     const report = verifier.run();
     // A writer may have replaced segments while they were being read: that is no damage.
     const isDoubtful = report.findingCount > 0 && attempt < ATTEMPT_COUNT_MAX;
-    if (!isDoubtful || !verifier.isLayoutChanged()) return report;
+    if (!isDoubtful || !verifier.isLayoutChanged()) return { report, fault: verifier.fault };
   }
 }
 
@@ -202,6 +215,8 @@ export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyR
 const ATTEMPT_COUNT_MAX = 5;
 
 class Verifier {
+  /** The first call of the system that failed, and is now a finding. */
+  fault: IoFault | undefined;
   readonly #dir: string;
   readonly #fs: StoreFs;
   readonly #verifyingKeys: readonly Uint8Array[];
@@ -285,6 +300,7 @@ class Verifier {
         previous = this.#verifySegment(file, files[i + 1], previous, newestId);
       } catch (error) {
         if (!(error instanceof IoFault)) throw error;
+        this.fault ??= error;
         this.#report("file", file, 0, error.message);
         this.#forgetPlace();
         previous = undefined;
@@ -381,6 +397,7 @@ class Verifier {
             : error.reason,
         });
       } else if (error instanceof IoFault) {
+        this.fault ??= error;
         const file = error.path.slice(dir.length + 1);
         this.#push({ type: "file", file, segmentId: undefined, offset: 0, reason: error.message });
       } else throw error;
@@ -437,6 +454,7 @@ class Verifier {
       }
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
+      this.fault ??= error;
       refuse(error.message);
       this.#forgetPlace();
     }
@@ -465,8 +483,10 @@ class Verifier {
       else refuse(`it has format version ${decoded.version}, from a newer program`, "future");
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
-      if (error.code !== "ENOENT") refuse(error.message);
-      else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
+      if (error.code !== "ENOENT") {
+        this.fault ??= error;
+        refuse(error.message);
+      } else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
       else throw new JournalNotFoundError(this.#dir);
     }
   }
