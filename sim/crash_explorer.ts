@@ -403,7 +403,7 @@ class Explorer {
     if (generations === undefined) return;
     const found = generations.of(this.#open(this.#diskOf(image), 0));
     if (!generations.all.includes(found)) {
-      throw new OracleViolation(`it is neither ${generations.all.join(" nor ")}, but ${found}`);
+      throw new OracleViolation(`it is ${found}, and should be ${generations.all.join(" or ")}`);
     }
     this.#generations.set(found, (this.#generations.get(found) ?? 0) + 1);
   }
@@ -413,7 +413,7 @@ class Explorer {
     if (generations === undefined || this.#options.only !== undefined) return;
     for (const generation of generations.all) {
       if (!this.#generations.has(generation)) {
-        throw new OracleViolation(`${name}: no crash has left ${generation}`);
+        throw new OracleViolation(`${name}: no crash leaves ${generation}`);
       }
     }
   }
