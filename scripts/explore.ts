@@ -6,7 +6,7 @@
  * deno task explore                        # all scenarios, up to 64 images of each step and policy
  * deno task explore fork --limit 4096      # one of them, nearly everything
  * deno task explore --seed 7 --recover 1   # other images, and each recovery crashed, too
- * deno task explore --exhaustive           # every image there is, and of recoveries; or it fails
+ * deno task explore --exhaustive           # every image of all that are small enough; or it fails
  * deno task explore fork --only '[…]'      # one image again: what a failure has printed
  * ```
  *
@@ -56,8 +56,8 @@ function main(args: string[]): void {
     ...(values.only !== undefined && { only: JSON.parse(values.only) as CrashPlace[] }),
   };
   console.log(`seed ${settings.seed}`);
-  const chosen = SCENARIOS.filter(({ name }) =>
-    positionals.length === 0 || positionals.includes(name)
+  const chosen = SCENARIOS.filter(({ name, isLarge = false }) =>
+    positionals.length === 0 ? !(values.exhaustive && isLarge) : positionals.includes(name)
   );
   if (chosen.length === 0) {
     throw new Error(`Cannot explore: there is no scenario ${positionals.join(", ")}`);

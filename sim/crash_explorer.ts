@@ -41,6 +41,8 @@ export interface Scenario {
   readonly name: string;
   /** How the store is opened. */
   readonly options?: StoreOptions;
+  /** Whether it is too large for all of its images to be judged, as it has to be for what it is about. */
+  readonly isLarge?: boolean;
   /** What has happened before, which is not crashed; returns the disk that is left when not all of it is. */
   readonly prepare?: (driver: Driver) => SimFs | void;
   /** What is crashed. */
@@ -81,9 +83,6 @@ const HOLEY: ReadonlySet<CrashPolicy> = new Set(["subset", "torn", "garbage"]);
 /** Policies under which nothing that was synced has to be there. */
 const UNTRUSTED: ReadonlySet<CrashPolicy> = new Set(["lying", "brokenSectors"]);
 
-/** A walk through the images of one step looks at so many choices before it gives up. */
-const WALK_WORK = 2 ** 20;
-
 /** One image, found again. */
 export interface CrashPlace {
   /** So many steps of the trace had been taken. */
@@ -102,6 +101,8 @@ export interface ExploreOptions {
   readonly limit?: number;
   /** Whether all images are wanted, whatever the limit. Default false. */
   readonly isExhaustive?: boolean;
+  /** A walk through the images of one step looks at so many choices before it gives up. Default 1,048,576. */
+  readonly work?: number;
   /** Decides what is drawn. Default 0. */
   readonly seed?: number;
   /** So many crashes in a row: of the scenario, of the recovery from that, and so on. Default 2. */
@@ -198,6 +199,7 @@ class Explorer {
     this.#options = {
       limit: 64,
       isExhaustive: false,
+      work: 2 ** 20,
       seed: 0,
       depth: 2,
       recoverEvery: 16,
@@ -297,7 +299,7 @@ class Explorer {
       pool: this.#pool,
       isKnown: (key) => this.#isKnown(key, kinds, refused),
       importanceOf: (path) => this.#importance.get(path) ?? "none",
-      work: WALK_WORK,
+      work: this.#options.work,
     });
     for (;;) {
       const { done, value } = walk.next();

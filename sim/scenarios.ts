@@ -67,10 +67,6 @@ function compactInVain(driver: Driver, options: CompactionOptions, fault: () => 
 /** All of them. */
 export const SCENARIOS: readonly Scenario[] = [
   {
-    name: "a first open",
-    run: (driver) => void driver.open(),
-  },
-  {
     name: "one append",
     prepare: begin,
     run: (driver) => {
@@ -107,6 +103,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: "large appends",
+    isLarge: true,
     prepare: begin,
     run: (driver) => {
       driver.open();

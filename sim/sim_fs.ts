@@ -881,9 +881,19 @@ function simError(op: SimOp, path: string, code: IoCode): IoFault {
   return new IoFault({ code, op: word, path });
 }
 
-function split(path: string): string[] {
-  return path.split("/").filter((name) => name !== "" && name !== ".");
+/** The names in a path, of which a journal has few. */
+function split(path: string): readonly string[] {
+  let names = SPLIT.get(path);
+  if (names === undefined) {
+    if (SPLIT.size >= SPLIT_COUNT_MAX) SPLIT.clear();
+    names = path.split("/").filter((name) => name !== "" && name !== ".");
+    SPLIT.set(path, names);
+  }
+  return names;
 }
+
+const SPLIT = new Map<string, readonly string[]>();
+const SPLIT_COUNT_MAX = 10_000;
 
 function parentOf(path: string): string {
   const end = path.lastIndexOf("/");
