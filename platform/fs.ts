@@ -108,7 +108,8 @@ export interface StoreFs {
   canonicalize(path: string): string;
   /**
    * Makes a directory and its parents, and their names durable in every directory above that the
-   * process may read. Fine when it is there, an error when a file is in the way.
+   * process may read. Fine when it is there, an error when a file is in the way. A directory that is there
+   * and empty counts as new: whoever made it may have been stopped before its name was durable.
    */
   createDirAll(path: string): void;
   /** The names in a directory, sorted by code unit. `ENOTDIR` on a file, `ENOENT` when absent. */

@@ -32,7 +32,7 @@ import {
   type Stats,
   unlinkSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import {
   type ClonePreference,
@@ -114,11 +114,13 @@ export abstract class NodeFs implements StoreFs {
   createDirAll(path: string): void {
     const above: string[] = [];
     try {
-      for (let missing = path; statLink(missing, "createDirAll") === undefined;) {
-        const parent = dirname(missing);
-        if (parent === missing || !this.mayRead(parent)) break;
+      let child: string | undefined;
+      for (let directory = path; mayBeNew(directory, child);) {
+        const parent = dirname(directory);
+        if (parent === directory || !this.mayRead(parent)) break;
         above.push(parent);
-        missing = parent;
+        child = basename(directory);
+        directory = parent;
       }
       this.makeDirs(path);
     } catch (error) {
@@ -391,6 +393,22 @@ function kindOf(entry: Kinded): FileKind {
   if (entry.isFile()) return "file";
   if (entry.isDirectory()) return "dir";
   return entry.isSymbolicLink() ? "symlink" : "other";
+}
+
+/**
+ * Whether a directory is missing, or holds nothing but `child`. Whoever made such a one may have been killed
+ * before its name was synced; nobody puts anything into it before that.
+ */
+function mayBeNew(directory: string, child: string | undefined): boolean {
+  const stats = statLink(directory, "createDirAll");
+  if (stats === undefined) return true;
+  if (!stats.isDirectory()) return false;
+  try {
+    return readdirSync(directory).every((name) => name === child);
+  } catch {
+    // One that may not be listed is not ours.
+    return false;
+  }
 }
 
 function statLink(path: string, op: string): Stats | undefined {

@@ -64,6 +64,30 @@ test("a name that is too long passes its code through", () =>
     assert.throws(() => fs.open(path, "createNew"), { name: "IoFault", code: "ENAMETOOLONG" });
   }));
 
+test("createDirAll() syncs above what is missing, empty, or holds nothing else, and above nothing more", () =>
+  inTempDir((root) => {
+    const synced: string[] = [];
+    class Watched extends ReplacingFs {
+      override syncDir(path: string): void {
+        synced.push(path);
+        super.syncDir(path);
+      }
+    }
+    const watched = new Watched();
+    const made = (path: string): string[] => {
+      synced.length = 0;
+      watched.createDirAll(path);
+      return synced.map((directory) => directory.replace(root, "root"));
+    };
+    writeFileSync(`${root}/file`, "");
+    assert.deepEqual(made(`${root}/a/b`), ["root/a", "root"]);
+    assert.deepEqual(made(`${root}/a/b`), ["root/a", "root"]);
+    assert.deepEqual(made(`${root}/a`), []);
+    writeFileSync(`${root}/a/b/file`, "");
+    assert.deepEqual(made(`${root}/a/b`), []);
+    assert.deepEqual(made(`${root}/a/c`), ["root/a"]);
+  }));
+
 test("tryLock() starts over when the file is replaced under it, and gives up in the end", () =>
   inTempDir((dir) => {
     const fs = new ReplacingFs();

@@ -344,11 +344,14 @@ class PlanRun {
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
       const { faults, room, openFilesMax } = this.#plan.lives[this.#life].disk;
+      const { faultsFired } = this.#fs;
       const code = ioCodeOf(error);
-      const isStruck = this.#fs.faultsFired > fired ||
+      const isStruck = faultsFired > fired ||
         (code === "ENOSPC" && room !== undefined) ||
         (code === "EMFILE" && openFilesMax !== undefined);
-      if (!isStruck && !this.#isPoisoned && !mayFailLater(error, faults)) {
+      // A compaction that fails says so, and need not say that the writer has stopped with it.
+      const isStopped = error instanceof WriterCrashedError && faultsFired > 0;
+      if (!isStruck && !isStopped && !this.#isPoisoned && !mayFailLater(error, faults)) {
         throw new OracleViolation(`${name} fails without a reason: ${error.message}`, {
           cause: error,
         });

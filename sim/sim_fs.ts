@@ -318,30 +318,42 @@ export class SimFs implements StoreFs {
     return place.path;
   }
 
-  /** Makes a directory and its parents, and syncs the directories above what was missing. */
+  /** Makes a directory and its parents, and syncs the directories above what was missing or is empty. */
   createDirAll(path: string): void {
     const names = split(path);
-    const synced: string[] = [];
+    const above = this.#aboveNew(names);
     let prefix = "";
     let late: Strike | undefined;
     for (const [index, name] of names.entries()) {
-      const above = prefix === "" ? "/" : prefix;
       prefix += `/${name}`;
       const { parent, name: leaf, node } = this.#find(prefix, "MkDir", true);
       const isLast = index === names.length - 1;
       if (node?.kind === "dir") {
-        if (isLast && synced.length === 0) late = this.#enter("MkDir", path);
+        if (isLast) late = this.#enter("MkDir", path);
         continue;
       }
       if (node) throw simError("MkDir", path, isLast ? "EEXIST" : "ENOTDIR");
       late = this.#enter("MkDir", prefix);
       const id = this.#disk.newId();
       this.#do({ type: "create", kind: "dir", node: id, dir: parent.id, name: leaf, path: prefix });
-      synced.push(above);
       if (late) throw late.error;
     }
     if (late) throw late.error;
-    for (const directory of synced.reverse()) this.syncDir(directory);
+    for (const directory of above) this.syncDir(directory);
+  }
+
+  /** The directories above those that are missing, or hold nothing but what is on the way; deepest first. */
+  #aboveNew(names: readonly string[]): string[] {
+    const above: string[] = [];
+    for (let count = names.length; count > 0; count--) {
+      const node = this.#lookUp(`/${names.slice(0, count).join("/")}`, "MkDir");
+      if (node !== undefined) {
+        if (node.kind !== "dir") break;
+        if ([...node.entries.keys()].some((name) => name !== names[count])) break;
+      }
+      above.push(`/${names.slice(0, count - 1).join("/")}`);
+    }
+    return above;
   }
 
   /** The names in a directory, sorted by code unit. */

@@ -160,6 +160,17 @@ test("createDirAll() makes its directories durable, and no name in them", () => 
   assert.deepEqual(after.list("/x/y"), []);
 });
 
+test("createDirAll() does not rely on an empty directory, nor on one that holds nothing else", () => {
+  const fs = new SimFs();
+  fs.armFaultOn("SyncDir", 1);
+  assert.throws(() => fs.createDirAll("/x/y"), { op: "syncDir" });
+  const killed = fs.crash("processKill");
+  assert.deepEqual(killed.crash().list("/"), []);
+  const [again] = killed.crashImages("processKill");
+  again.createDirAll("/x/y");
+  assert.deepEqual(again.crash().list("/x"), [{ name: "y", kind: "dir" }]);
+});
+
 test("an image goes on as a disk of its own", () => {
   const fs = withFile("abc");
   const after = fs.crash();

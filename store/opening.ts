@@ -247,14 +247,15 @@ export function refuseUnlessIntact(dir: string, options: ResolvedOptions): void 
   // A torn end is repaired, what a compaction left is put in order, and a missing store.meta written
   // again; none of it speaks against the rest.
   const { fs, verifyingKeys } = options;
-  const { report, fault } = verifyFiles(dir, { fs, verifyingKeys });
+  const { report, faults } = verifyFiles(dir, { fs, verifyingKeys });
   const findings = report.findings.filter(({ type, file }) =>
     !DEALT_WITH.has(type) && file !== STORE_META_NAME
   );
   const first = findings[0];
   if (first === undefined) return;
   // What cannot be read now may be as sound as ever: whoever is told of damage repairs, or restores.
-  if (fault !== undefined && first.reason === fault.message) throw fault;
+  const fault = faults.find(({ message }) => message === first.reason);
+  if (fault !== undefined) throw fault;
   throw new CorruptionError({
     path: `${dir}/${first.file}`,
     segmentId: first.segmentId,

@@ -38,11 +38,13 @@ import {
   ClockConflictError,
   ClockOverflowError,
   ConditionConflictError,
+  CorruptionError,
   IdempotencyError,
   InvalidClockError,
   LifecycleBusyError,
   StoreClosedError,
   StoreError,
+  StoreIoError,
   StoreLockedError,
   TooLargeError,
   WriterCrashedError,
@@ -335,7 +337,8 @@ export class Store extends JournalReader {
    * @throws {IdempotencyError} when the keys do not describe one operation.
    * @throws {TooLargeError} when there are too many items or bytes.
    * @throws {ConditionConflictError} when an event that `failIf` names exists.
-   * @throws {StoreIoError} when it could not be written; nothing of it is left.
+   * @throws {StoreIoError} when it could not be written, or what it follows not be read; nothing of it is
+   * left.
    * @throws {WriterCrashedError} when a sync has failed: reopen.
    */
   appendBatch<const Inputs extends readonly unknown[]>(
@@ -1419,9 +1422,11 @@ function assertCausationItem(item: BatchItem, causationItem: number, index: numb
   }
 }
 
-/** What an error of an item is for the whole batch. */
+/** What an error of an item is for the whole batch. One of the journal is no fault of an item. */
 export function batchError(index: number, error: unknown): unknown {
+  const isOfJournal = error instanceof WriterCrashedError || error instanceof StoreIoError ||
+    error instanceof CorruptionError;
   const isOurs = error instanceof StoreError || error instanceof TypeError ||
     error instanceof RangeError;
-  return isOurs && !(error instanceof WriterCrashedError) ? new BatchError(index, error) : error;
+  return isOurs && !isOfJournal ? new BatchError(index, error) : error;
 }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { MemoryFs } from "../platform/memory.ts";
+import { SimFs } from "../sim/sim_fs.ts";
 import {
   DIR,
   factsOf,
@@ -625,4 +626,32 @@ test("a durable retry is durable, also of an append that was not", () => {
   assert.equal(store.durableSequence, batch[0].globalSequence);
   assert.ok(store.appendBatch(items, { durability }).every(({ replayed }) => replayed));
   assert.equal(store.durableSequence, batch[1].globalSequence + 1);
+});
+
+test("a batch that cannot read what its first event follows is an I/O error, and no item's fault", () => {
+  // Running out of handles while the event before was looked up named item 0 as wrong, and callers drop what
+  // is wrong. It is the journal's trouble now, for batches and for imports.
+  const fs = new SimFs();
+  const store = Store.open(DIR, { fs, segmentMaxBytes: 1, fdBudget: 1 });
+  store.append(ORDER, PLACED, "first");
+  store.append({ ...ORDER, entity: "other" }, PLACED, "second");
+  const source = Store.open(DIR, { fs: new MemoryFs() });
+  source.append(ORDER, PLACED, "imported");
+  const attempts = {
+    batch: () => void store.appendBatch([item("third")]),
+    import: () => void store.importEvents(source),
+  };
+  for (const [name, attempt] of Object.entries(attempts)) {
+    const before = store.stats().nextSequence;
+    fs.armFaultOn("Open", 1, { code: "EMFILE" });
+    assert.throws(attempt, (error) => {
+      assert.ok(error instanceof StoreIoError, `${name}: ${error}`);
+      assert.equal(error.fault.code, "EMFILE");
+      return true;
+    });
+    fs.assertAllFired();
+    assert.equal(store.stats().nextSequence, before);
+    attempt();
+    assert.equal(store.stats().nextSequence, before + 1);
+  }
 });

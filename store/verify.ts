@@ -193,21 +193,21 @@ export function verifyJournal(dir: string, options: VerifyOptions = {}): VerifyR
 }
 
 /**
- * As {@linkcode verifyJournal}, with the first call of the system that failed, if one did: then nothing is
- * known to be damaged, only that it could not be read.
+ * As {@linkcode verifyJournal}, with the calls of the system that failed: what they say in a finding is no
+ * damage, only something that could not be read.
  *
  * @internal
  */
 export function verifyFiles(
   dir: string,
   options: VerifyOptions = {},
-): { readonly report: VerifyReport; readonly fault: IoFault | undefined } {
+): { readonly report: VerifyReport; readonly faults: readonly IoFault[] } {
   for (let attempt = 1;; attempt++) {
     const verifier = new Verifier(dir, options);
     const report = verifier.run();
     // A writer may have replaced segments while they were being read: that is no damage.
     const isDoubtful = report.findingCount > 0 && attempt < ATTEMPT_COUNT_MAX;
-    if (!isDoubtful || !verifier.isLayoutChanged()) return { report, fault: verifier.fault };
+    if (!isDoubtful || !verifier.isLayoutChanged()) return { report, faults: verifier.faults };
   }
 }
 
@@ -215,8 +215,8 @@ export function verifyFiles(
 const ATTEMPT_COUNT_MAX = 5;
 
 class Verifier {
-  /** The first call of the system that failed, and is now a finding. */
-  fault: IoFault | undefined;
+  /** Calls of the system that failed, and are findings now. */
+  readonly faults: IoFault[] = [];
   readonly #dir: string;
   readonly #fs: StoreFs;
   readonly #verifyingKeys: readonly Uint8Array[];
@@ -300,7 +300,7 @@ class Verifier {
         previous = this.#verifySegment(file, files[i + 1], previous, newestId);
       } catch (error) {
         if (!(error instanceof IoFault)) throw error;
-        this.fault ??= error;
+        this.faults.push(error);
         this.#report("file", file, 0, error.message);
         this.#forgetPlace();
         previous = undefined;
@@ -397,7 +397,7 @@ class Verifier {
             : error.reason,
         });
       } else if (error instanceof IoFault) {
-        this.fault ??= error;
+        this.faults.push(error);
         const file = error.path.slice(dir.length + 1);
         this.#push({ type: "file", file, segmentId: undefined, offset: 0, reason: error.message });
       } else throw error;
@@ -454,7 +454,7 @@ class Verifier {
       }
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
-      this.fault ??= error;
+      this.faults.push(error);
       refuse(error.message);
       this.#forgetPlace();
     }
@@ -484,7 +484,7 @@ class Verifier {
     } catch (error) {
       if (!(error instanceof IoFault)) throw error;
       if (error.code !== "ENOENT") {
-        this.fault ??= error;
+        this.faults.push(error);
         refuse(error.message);
       } else if (segmentCount > 0) refuse("it is missing; opening for writing restores it");
       else throw new JournalNotFoundError(this.#dir);
