@@ -98,6 +98,8 @@ function print({ scenario, steps, judged, policies, generations }: ExploreReport
   const sampled: string[] = [];
   for (const [policy, count] of policies) {
     const { ways, judged, recoveries, recoverySteps, refusals } = count;
+    // A replay of one image is about one policy.
+    if (count.steps === 0 && judged === 0) continue;
     const isAll = count.enumerated === count.steps;
     if (!isAll || count.recoveryEnumerated < recoverySteps) sampled.push(`${scenario}, ${policy}`);
     console.log(

@@ -300,20 +300,7 @@ export class KilledSpace implements CrashSpace {
 
   /** The only one there is. */
   image(id: ImageId): CrashImage {
-    const seen = shapeOf(this.#disk.listing("seen"));
-    const durable = shapeOf(this.#disk.listing());
-    return {
-      id,
-      paths: [],
-      key: (pool) => ({
-        shape: `${seen.shape}\n${durable.shape}`,
-        contents: [
-          ...[...seen.files.values()].map(({ content }) => content),
-          ...[...durable.files.values()].map((file) => file.durable),
-        ].flatMap((content) => [content.size, pool.idOf(content)]),
-      }),
-      build: () => this.#disk.clone(),
-    };
+    return { id, paths: [], key: (pool) => this.#key(pool), build: () => this.#disk.clone() };
   }
 
   /** That one, unless it is known. */
@@ -321,6 +308,19 @@ export class KilledSpace implements CrashSpace {
     const image = this.image([]);
     if (!isKnown(image.key(pool))) yield image;
     return true;
+  }
+
+  #key(pool: ContentPool): ImageKey {
+    const seen = shapeOf(this.#disk.listing("seen"));
+    const durable = shapeOf(this.#disk.listing());
+    const contents = [
+      ...[...seen.files.values()].map(({ content }) => content),
+      ...[...durable.files.values()].map((file) => file.durable),
+    ];
+    return {
+      shape: `${seen.shape}\n${durable.shape}`,
+      contents: contents.flatMap((content) => [content.size, pool.idOf(content)]),
+    };
   }
 }
 
