@@ -62,7 +62,7 @@ export class LyingSpace implements CrashSpace {
   /** All images that are not known when it is their turn. */
   *walk({ pool, isKnown, work }: WalkLimits): Generator<CrashImage, boolean> {
     const counts = this.#syncs.map(() => 0);
-    for (let left = work / Math.max(1, this.#history.position); left > 0; left--) {
+    for (let left = work; left > 0; left--) {
       const image = this.image(counts.slice());
       if (!isKnown(image.key(pool))) yield image;
       let i = 0;
