@@ -16,7 +16,7 @@ import { bytesEqual } from "../store/hash.ts";
 import type { Content, Node } from "./sim_disk.ts";
 
 /** Stands for a size or a content that has not been chosen yet. */
-export const NOT_CHOSEN = -1;
+export const NOT_CHOSEN: number = -1;
 
 /** What makes an image that image. */
 export interface ImageKey {

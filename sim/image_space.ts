@@ -59,7 +59,11 @@ export class ImageSpace implements CrashSpace {
   /** Every outcome for the names; none when there are too many. */
   readonly #trees: readonly Tree[] | undefined;
 
-  /** @param random decides what is drawn. */
+  /**
+   * What may be left of a disk, by its kind.
+   *
+   * @param random decides what is drawn.
+   */
   constructor(disk: SimDisk, policy: CrashPolicy, random: SimRandom) {
     this.#disk = disk;
     this.#random = random;

@@ -25,7 +25,11 @@ export class LyingSpace implements CrashSpace {
   /** Of each file and directory, the steps of the trace that were to sync it. */
   readonly #syncs: readonly (readonly number[])[];
 
-  /** @param random decides what is drawn. */
+  /**
+   * What may be left of a disk to which this has happened.
+   *
+   * @param random decides what is drawn.
+   */
   constructor(history: DiskHistory, random: SimRandom) {
     this.#history = history;
     this.#random = random;
