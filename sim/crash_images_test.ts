@@ -346,6 +346,20 @@ test("a walk passes over what is known, and over what does not matter", () => {
   ]);
 });
 
+test("zeros that are cut off, and may still be there, are nothing to choose for", () => {
+  const fs = new SimFs();
+  fs.publish("/a", bytes("0".repeat(512) + "\0".repeat(512 * 40)));
+  fs.open("/a", "write").resize(512);
+  const space = fs.crashSpace("torn");
+  assert.equal(space.ways, 2);
+  assert.deepEqual(
+    [...space.walk(limits())].map((image) =>
+      new SimFs({}, image.build()).readFile("/a", 1_000_000).byteLength
+    ),
+    [512 * 41, 512],
+  );
+});
+
 test("a walk that has no time left says so", () => {
   for (const policy of ["anyPrefix", "torn", "lying"] as const) {
     assert.equal(walked(busy(), policy, { work: 5 }).isAll, false, policy);

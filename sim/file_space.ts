@@ -6,6 +6,7 @@
  * @module
  */
 
+import { bytesEqual } from "../store/hash.ts";
 import type { CrashPolicy } from "./crash_images.ts";
 import { applyToContent, Content, type FileNode, type FileStep } from "./sim_disk.ts";
 import type { SimRandom } from "./sim_random.ts";
@@ -135,8 +136,8 @@ class UnitSpace implements FileSpace {
   readonly #units: readonly number[];
   /** For each of them, in how many states it may be: the last one is everything. */
   readonly #axes: readonly number[];
-  /** What each step of the log changed. */
-  readonly #ranges: { start: number; end: number }[] = [];
+  /** What each step of the log touched, and the units in which that made a difference. */
+  readonly #touched: { start: number; end: number; units: number[] }[] = [];
   /** Behind all bytes that ever were. */
   readonly #end: number;
 
@@ -144,24 +145,38 @@ class UnitSpace implements FileSpace {
     this.file = file;
     this.#unit = unit;
     this.#policy = policy;
-    let { used, size } = file.durable;
+    const { durable, log } = file;
+    let { used, size } = durable;
     let end = used;
     const sizes = new Set([size]);
-    const versions = new Map<number, number>();
-    for (const step of file.log) {
-      const range = step.type === "write"
+    for (const step of log) {
+      const { start, end: stop } = step.type === "write"
         ? { start: step.position, end: step.position + step.bytes.byteLength }
         : { start: Math.min(step.size, used), end: used };
       size = sizeAfter(step, size);
-      used = step.type === "write" ? Math.max(used, range.end) : Math.min(used, step.size);
+      used = step.type === "write" ? Math.max(used, stop) : Math.min(used, step.size);
       end = Math.max(end, used);
       // The last size comes last.
       sizes.delete(size);
       sizes.add(size);
-      this.#ranges.push(range);
-      for (const index of unitsOf(range, unit)) versions.set(index, (versions.get(index) ?? 0) + 1);
+      this.#touched.push({ start, end: stop, units: [] });
     }
     this.#end = end;
+    // Zeros that are zeroed once more are nothing to choose for.
+    const bytes = new Uint8Array(end);
+    bytes.set(durable.bytes.subarray(0, durable.used));
+    const versions = new Map<number, number>();
+    for (const [i, step] of log.entries()) {
+      const before = bytes.slice();
+      const touched = this.#touched[i];
+      applyWithin(bytes, step, touched.start, touched.end);
+      for (const index of unitsOf(touched, unit)) {
+        const [start, stop] = [index * unit, (index + 1) * unit];
+        if (bytesEqual(bytes.subarray(start, stop), before.subarray(start, stop))) continue;
+        touched.units.push(index);
+        versions.set(index, (versions.get(index) ?? 0) + 1);
+      }
+    }
     this.#units = [...versions.keys()].sort((a, b) => a - b);
     this.#axes = this.#units.map((index) => versions.get(index)! + 1);
     const ways = this.#axes.reduce((product, axis) => product * axis, 1);
@@ -207,20 +222,19 @@ class UnitSpace implements FileSpace {
     const seen = new Map<number, number>();
     const lost: { start: number; end: number }[] = [];
     for (const [i, step] of log.entries()) {
-      for (const index of unitsOf(this.#ranges[i], unit)) {
+      const touched = this.#touched[i];
+      for (const index of touched.units) {
         const version = (seen.get(index) ?? 0) + 1;
         seen.set(index, version);
-        const start = Math.max(this.#ranges[i].start, index * unit);
-        let end = Math.min(this.#ranges[i].end, (index + 1) * unit);
+        const start = Math.max(touched.start, index * unit);
+        let end = Math.min(touched.end, (index + 1) * unit);
         if (version > chosen.get(index)!) {
           if (step.type === "write") lost.push({ start, end });
           continue;
         }
         // The newest thing in a torn sector is there up to a byte.
         if (torn?.index === index && version === chosen.get(index)) end = Math.min(end, torn.end);
-        if (end <= start) continue;
-        if (step.type === "resize") bytes.fill(0, start, end);
-        else bytes.set(step.bytes.subarray(start - step.position, end - step.position), start);
+        if (end > start) applyWithin(bytes, step, start, end);
       }
     }
     if (noise !== undefined) this.#addNoise(bytes, lost, noise);
@@ -266,6 +280,12 @@ class UnitSpace implements FileSpace {
       if (end > used) random.fill(bytes, Math.max(start, used), end);
     }
   }
+}
+
+/** Does to the bytes from `start` to `end` what a step that touches them says. */
+function applyWithin(bytes: Uint8Array, step: FileStep, start: number, end: number): void {
+  if (step.type === "resize") bytes.fill(0, start, end);
+  else bytes.set(step.bytes.subarray(start - step.position, end - step.position), start);
 }
 
 function* unitsOf(range: { start: number; end: number }, unit: number): Generator<number> {

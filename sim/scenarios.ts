@@ -287,7 +287,7 @@ export const SCENARIOS: readonly Scenario[] = [
       driver.open();
       driver.beginCompaction({ seal: true, stepMaxBytes: 4096 });
       for (let n = 0; driver.isCompacting; n++) {
-        if (n < 4) driver.append({ key: `between ${n}` });
+        if (n < 3) driver.append({ key: `between ${n}` }, "durable");
         driver.compactionStep();
       }
       driver.append();
@@ -411,7 +411,7 @@ export const SCENARIOS: readonly Scenario[] = [
     prepare: (driver) => {
       driver.open();
       driver.append({ key: "a" }, "durable");
-      driver.fs.armFaultOn("Write", 1, { partial: 200, code: "ENOSPC" });
+      driver.fs.armFaultOn("Write", 1, { partial: 40, code: "ENOSPC" });
       driver.fs.armFaultOn("Resize", 1, { sticky: true });
       expectFailure(() => driver.append({ key: "b" }));
       driver.fs.assertAllFired();
