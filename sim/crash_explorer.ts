@@ -1,28 +1,39 @@
 /**
  * Every crash there is: a scenario runs once, and then dies at each of its steps, in every way its disk allows.
  *
- * The run leaves a trace. For each prefix of it and each {@linkcode CrashPolicy} the explorer enumerates what
- * the next process could find ({@linkcode SimFs.crashImages}), all of it or a sample, and lets an
- * {@linkcode Oracle} judge it by what had been promised by then. Recovery writes too, so of some images it
- * records the recovery and crashes that at each step, once more.
+ * The run leaves a trace. For each prefix of it and each {@linkcode CrashPolicy} the explorer walks through what
+ * the next process could find ({@linkcode SimFs.crashSpace}), all of it or a sample, and lets an
+ * {@linkcode Oracle} judge it by what had been promised by then. Recovery writes too, so it records recoveries
+ * and crashes those at each step, and the recoveries from that.
  *
- * Images that are the same, byte by byte, after the same promises, are judged once.
+ * Images that are the same, after the same promises, are judged once; see `image_set.ts` for what is the same.
+ * The report says of how many steps all images were judged, or known to be like one that was.
  *
  * **Refusals.** A store may refuse to open only where a power cut has left a hole: a sector that was never
  * synced is gone, and one behind it that was not synced either is there. Then nobody can tell what is left
  * from damage to what was acknowledged. The explorer knows what the disk was, so it can: it looks for the
- * hole in the file that the error names, at or behind the offset that it names. No other refusal is legal.
+ * hole in the file that the error names, at or behind the offset that it names. No other refusal is legal on
+ * an honest disk. On one that lies, or loses what it has, any is that names its reason.
  *
  * @module
  */
 
-import { CorruptionError, type StoreError, type StoreOptions } from "../mod.ts";
-import type { CrashPolicy } from "./crash_images.ts";
+import { CorruptionError, Store, type StoreError, type StoreOptions } from "../mod.ts";
+import type {
+  CrashImage,
+  CrashPolicy,
+  CrashSpace,
+  FileImportance,
+  ImageId,
+} from "./crash_images.ts";
 import { Driver, DRIVER_DIR, FACT_MARK } from "./driver.ts";
+import { ContentPool, type ImageKey, ImageSet } from "./image_set.ts";
 import { CLAIMS, Oracle, type OracleFact, OracleViolation } from "./oracle.ts";
-import type { SimStep } from "./sim_disk.ts";
+import { SimClock } from "./sim_clock.ts";
+import type { FileLook, SimStep } from "./sim_disk.ts";
+import { SimEntropy } from "./sim_entropy.ts";
 import { SimFs } from "./sim_fs.ts";
-import { describeStep, digestTree } from "./sim_trace.ts";
+import { describeStep } from "./sim_trace.ts";
 
 /** Something small that a store does. */
 export interface Scenario {
@@ -30,23 +41,47 @@ export interface Scenario {
   readonly name: string;
   /** How the store is opened. */
   readonly options?: StoreOptions;
+  /** Whether it is too large for all of its images to be judged, as it has to be for what it is about. */
+  readonly isLarge?: boolean;
   /** What has happened before, which is not crashed; returns the disk that is left when not all of it is. */
   readonly prepare?: (driver: Driver) => SimFs | void;
   /** What is crashed. */
   readonly run: (driver: Driver) => void;
+  /** What a journal may be, between two things that must not mix. */
+  readonly generations?: {
+    /** All there are. Each has to be found, and no other. */
+    readonly all: readonly string[];
+    /** Which one a store has found. */
+    readonly of: (store: Store) => string;
+  };
 }
 
 /** What a disk may be like, when nothing else is said. */
 export const EXPLORED_POLICIES: readonly CrashPolicy[] = [
   "processKill",
+  "durable",
   "ordered",
   "anyPrefix",
+  "reordered",
   "subset",
   "torn",
+  "garbage",
+  "lying",
 ];
+
+/** Those of which there is an end to the images. */
+export const COUNTABLE_POLICIES: readonly CrashPolicy[] = EXPLORED_POLICIES.filter((policy) =>
+  policy !== "garbage"
+);
+
+/** What a disk may be like while the crash of another one is recovered from. */
+export const RECOVERY_POLICIES: readonly CrashPolicy[] = ["processKill", "durable", "ordered"];
 
 /** Policies under which a hole can come to be. */
 const HOLEY: ReadonlySet<CrashPolicy> = new Set(["subset", "torn", "garbage"]);
+
+/** Policies under which nothing that was synced has to be there. */
+const UNTRUSTED: ReadonlySet<CrashPolicy> = new Set(["lying", "brokenSectors"]);
 
 /** One image, found again. */
 export interface CrashPlace {
@@ -54,32 +89,52 @@ export interface CrashPlace {
   readonly position: number;
   /** What the disk was like. */
   readonly policy: CrashPolicy;
-  /** Which of its images, from 0. */
-  readonly image: number;
+  /** Which of its images. */
+  readonly image: ImageId;
 }
 
 /** What is explored. */
 export interface ExploreOptions {
   /** Default {@linkcode EXPLORED_POLICIES}. */
   readonly policies?: readonly CrashPolicy[];
-  /** All images of a prefix and a policy when there are no more than this, else so many. Default 64. */
+  /** All images of a step and a policy when there are no more ways than this, else so many. Default 64. */
   readonly limit?: number;
-  /** Decides which. Default 0. */
+  /** Whether all images are wanted, whatever the limit. Default false. */
+  readonly isExhaustive?: boolean;
+  /** A walk through the images of one step looks at so many choices before it gives up. Default 1,048,576. */
+  readonly work?: number;
+  /** Decides what is drawn. Default 0. */
   readonly seed?: number;
+  /** So many crashes in a row: of the scenario, of the recovery from that, and so on. Default 2. */
+  readonly depth?: number;
   /** The recovery of every so-manieth image is crashed, too; 0 for none. Default 16. */
   readonly recoverEvery?: number;
+  /** Of disks like these, the recovery of every image is. Default none. */
+  readonly recoverAll?: readonly CrashPolicy[];
+  /** What the disk may be like then. Default as `policies`. */
+  readonly recoverPolicies?: readonly CrashPolicy[];
   /** As `limit`, for each step of a recovery. Default 2. */
   readonly recoverLimit?: number;
-  /** Nothing but this image, and its recovery when there is a second. */
+  /** Of images after the second crash and later ones, each so-manieth is recovered from. Default 64. */
+  readonly deepEvery?: number;
+  /** Nothing but this image; more places are crashes of its recovery. */
   readonly only?: readonly CrashPlace[];
 }
 
 /** What came of a policy. */
 export interface PolicyCount {
-  /** Images there were. */
-  images: number;
-  /** Images that were judged; the others were the same as one of them. */
+  /** Steps it was tried at. */
+  steps: number;
+  /** Steps of which there is no image that was not judged, or known to be like one that was. */
+  enumerated: number;
+  /** In how many ways those steps could have left the disk. */
+  ways: number;
+  /** Images that were judged. */
   judged: number;
+  /** Steps of recoveries, all policies together. */
+  recoverySteps: number;
+  /** As `enumerated`, of recoveries. */
+  recoveryEnumerated: number;
   /** Images after a crash of a recovery, judged. */
   recoveries: number;
   /** Legal refusals by their reason, numbers left out. */
@@ -98,6 +153,8 @@ export interface ExploreReport {
   readonly judged: number;
   /** Images on which events were found. */
   readonly withEvents: number;
+  /** Images by the generation that was found; none when the scenario has no generations. */
+  readonly generations: ReadonlyMap<string, number>;
 }
 
 /**
@@ -110,27 +167,52 @@ export function explore(scenario: Scenario, options: ExploreOptions = {}): Explo
   return new Explorer(scenario, options).run();
 }
 
+/** Where a crash comes, and what has gone before it. */
+interface Crash {
+  readonly source: SimFs;
+  readonly position: number;
+  readonly policy: CrashPolicy;
+  /** The crashes before, and images of them. */
+  readonly before: readonly CrashPlace[];
+  readonly count: PolicyCount;
+}
+
 class Explorer {
   readonly #scenario: Scenario;
   readonly #options: Required<Omit<ExploreOptions, "only">> & Pick<ExploreOptions, "only">;
   readonly #counts = new Map<CrashPolicy, PolicyCount>();
+  readonly #generations = new Map<string, number>();
   readonly #oracle: Oracle;
   readonly #fs: SimFs;
-  /** What has been judged since the last fact. */
-  readonly #seen = new Set<string>();
+  readonly #pool = new ContentPool();
+  /** What has been judged since the last fact, by what it was judged for. */
+  readonly #known = new Map<string, ImageSet>();
+  /** What somebody has looked at of files with these paths. */
+  readonly #importance = new Map<string, FileImportance>();
   #judged = 0;
   #withEvents = 0;
+  #deep = 0;
 
   constructor(scenario: Scenario, options: ExploreOptions) {
     this.#scenario = scenario;
+    const { policies = EXPLORED_POLICIES } = options;
     this.#options = {
-      policies: EXPLORED_POLICIES,
       limit: 64,
+      isExhaustive: false,
+      work: 2 ** 20,
       seed: 0,
+      depth: 2,
       recoverEvery: 16,
+      recoverAll: [],
+      recoverPolicies: policies,
       recoverLimit: 2,
+      deepEvery: 64,
       ...options,
+      policies,
     };
+    for (const kind of ["kill", "cut", "lying", "kill after a cut", "kill after lies"]) {
+      this.#known.set(kind, new ImageSet());
+    }
     this.#oracle = new Oracle(DRIVER_DIR, scenario.options);
     let fs = new SimFs({ seed: this.#options.seed });
     // Whoever is killed between making a directory and syncing the one above leaves a directory that the
@@ -151,23 +233,26 @@ class Explorer {
 
   run(): ExploreReport {
     const { policies } = this.#options;
-    for (const policy of policies) {
-      this.#counts.set(policy, { images: 0, judged: 0, recoveries: 0, refusals: new Map() });
-    }
+    for (const policy of policies) this.#counts.set(policy, emptyCount());
     const { trace } = this.#fs;
     for (let position = 0; position <= trace.length; position++) {
       if (position > 0) this.#take(trace[position - 1]);
       // A permission changes nothing on the disk, and a claim holds for the step before it.
       if (position > 0 && factOf(trace[position - 1]) && !isClaim(trace[position - 1])) continue;
       if (isClaim(trace[position])) continue;
-      for (const policy of policies) this.#explore(position, policy);
+      for (const policy of policies) {
+        const count = this.#counts.get(policy)!;
+        this.#crash({ source: this.#fs, position, policy, before: [], count });
+      }
     }
+    this.#assertGenerations();
     return {
       scenario: this.#scenario.name,
       steps: trace.length,
       policies: this.#counts,
       judged: this.#judged,
       withEvents: this.#withEvents,
+      generations: this.#generations,
     };
   }
 
@@ -177,110 +262,217 @@ class Explorer {
     const fact: OracleFact | undefined = isDropped ? { type: "dropped" } : factOf(step);
     if (fact === undefined) return;
     this.#oracle.take(fact);
-    this.#seen.clear();
+    for (const known of this.#known.values()) known.clear();
   }
 
-  #explore(position: number, policy: CrashPolicy): void {
-    const { limit, seed, recoverEvery, only } = this.#options;
-    if (only !== undefined && (only[0].position !== position || only[0].policy !== policy)) return;
-    const count = this.#counts.get(policy)!;
-    const powerCut = policy !== "processKill";
-    let image = -1;
-    for (const fs of this.#fs.crashImages(policy, { position, limit, seed })) {
-      image++;
-      if (only !== undefined && only[0].image !== image) continue;
-      count.images++;
-      const digest = digestOf(fs, powerCut);
-      // When a process dies more is promised, so whoever was judged for that need not be again.
-      if (powerCut && this.#seen.has(`shown ${digest}`)) continue;
-      const key = `${powerCut ? HOLEY.has(policy) ? "holey" : "cut" : "kill"} ${digest}`;
-      if (this.#seen.has(key)) continue;
-      this.#seen.add(key);
-      if (!powerCut) this.#seen.add(`shown ${digest.split(" ")[0]}`);
-      const place = { position, policy, image };
-      const isRecovered = only === undefined
-        ? recoverEvery > 0 && count.judged % recoverEvery === 0
-        : only.length > 1;
-      const copy = isRecovered ? copyOf(fs) : undefined;
-      count.judged++;
-      const isOpen = this.#judge(fs, powerCut, [place], this.#fs, position, count);
-      if (copy !== undefined && isOpen) this.#exploreRecovery(copy, powerCut, place, count);
+  /** Judges what a crash may leave. */
+  #crash(crash: Crash): void {
+    const { source, position, policy, before, count } = crash;
+    const { only, seed, limit, recoverLimit, isExhaustive } = this.#options;
+    const space = source.crashSpace(policy, { position, seed });
+    const level = before.length;
+    if (only !== undefined) {
+      const place = only[level];
+      if (place === undefined || place.position !== position || place.policy !== policy) return;
+      this.#meet(crash, space.image(place.image), new ImageSet());
+      return;
+    }
+    const most = level === 0 ? limit : recoverLimit;
+    const refused = new ImageSet();
+    const isEnumerated = isExhaustive && !space.isEndless || space.ways <= most
+      ? this.#walk(crash, space, refused)
+      : this.#draw(crash, space, refused, most);
+    if (level === 0) {
+      count.steps++;
+      count.ways += space.ways;
+      if (isEnumerated) count.enumerated++;
+    } else {
+      count.recoverySteps++;
+      if (isEnumerated) count.recoveryEnumerated++;
     }
   }
 
+  /** Meets every image; says whether that was all. */
+  #walk(crash: Crash, space: CrashSpace, refused: ImageSet): boolean {
+    const kinds = kindsOf(crash);
+    const walk = space.walk({
+      pool: this.#pool,
+      isKnown: (key) => this.#isKnown(key, kinds, refused),
+      importanceOf: (path) => this.#importance.get(path) ?? "none",
+      work: this.#options.work,
+    });
+    for (;;) {
+      const { done, value } = walk.next();
+      if (done) return value && !space.isEndless;
+      this.#meet(crash, value, refused);
+    }
+  }
+
+  #draw(crash: Crash, space: CrashSpace, refused: ImageSet, limit: number): boolean {
+    const kinds = kindsOf(crash);
+    for (let nth = 0; nth < limit; nth++) {
+      const image = space.image(nth);
+      if (!this.#isKnown(image.key(this.#pool), kinds, refused)) this.#meet(crash, image, refused);
+    }
+    return false;
+  }
+
+  #isKnown(key: ImageKey, kinds: readonly string[], refused: ImageSet): boolean {
+    for (const kind of kinds) if (this.#known.get(kind)!.has(key)) return true;
+    return refused.has(key);
+  }
+
+  /** Judges an image, and crashes the recovery from it when it is its turn. */
+  #meet(crash: Crash, image: CrashImage, refused: ImageSet): void {
+    const { position, policy, before, count } = crash;
+    const { only, depth, recoverEvery, recoverAll, deepEvery } = this.#options;
+    const level = before.length;
+    const places = [...before, { position, policy, image: image.id }];
+    const isTurn = level === 0
+      ? recoverAll.includes(policy) || (recoverEvery > 0 && count.judged % recoverEvery === 0)
+      : this.#deep++ % deepEvery === 0;
+    if (level === 0) count.judged++;
+    else count.recoveries++;
+    const isOpen = this.#judge(crash, image, places, refused);
+    const isRecovered = only === undefined
+      ? level + 1 < depth && isTurn
+      : only.length > places.length;
+    if (isOpen && isRecovered) this.#crashRecovery(image, places, count);
+  }
+
   /** Opens what a crash has left, and crashes that at each step. */
-  #exploreRecovery(fs: SimFs, powerCut: boolean, first: CrashPlace, count: PolicyCount): void {
-    const { policies, recoverLimit: limit, seed, only } = this.#options;
-    new Driver(fs, this.#scenario.options).open();
-    const seen = new Set<string>();
-    for (let position = 1; position < fs.trace.length; position++) {
-      for (const policy of policies) {
-        const second = only?.[1];
-        if (second !== undefined && (second.position !== position || second.policy !== policy)) {
-          continue;
-        }
-        let image = -1;
-        for (const left of fs.crashImages(policy, { position, limit, seed: seed + position })) {
-          image++;
-          if (second !== undefined && second.image !== image) continue;
-          const isCut = powerCut || policy !== "processKill";
-          const digest = digestOf(left, policy !== "processKill");
-          const key = `${isCut ? HOLEY.has(policy) ? "holey" : "cut" : "kill"} ${digest}`;
-          if (seen.has(key)) continue;
-          seen.add(key);
-          count.recoveries++;
-          this.#judge(left, isCut, [first, { position, policy, image }], fs, position, count);
-        }
+  #crashRecovery(image: CrashImage, before: readonly CrashPlace[], count: PolicyCount): void {
+    const source = this.#diskOf(image);
+    this.#open(source, before.length);
+    for (let position = 1; position <= source.trace.length; position++) {
+      for (const policy of this.#options.recoverPolicies) {
+        this.#crash({ source, position, policy, before, count });
       }
     }
   }
 
   /** Whether it opened. */
   #judge(
-    image: SimFs,
-    powerCut: boolean,
+    crash: Crash,
+    image: CrashImage,
     places: readonly CrashPlace[],
-    source: SimFs,
-    position: number,
-    count: PolicyCount,
+    refused: ImageSet,
   ): boolean {
     this.#judged++;
-    const { policy } = places[places.length - 1];
-    const asLeft = HOLEY.has(policy) ? copyOf(image) : undefined;
-    const excuse = (error: StoreError) =>
-      asLeft === undefined ? undefined : holeOf(error, asLeft, source, position);
+    const { source, position, policy, count } = crash;
+    const powerCut = places.some((place) => place.policy !== "processKill");
+    const isLying = places.some((place) => UNTRUSTED.has(place.policy));
+    const excuse = HOLEY.has(policy)
+      ? (error: StoreError) => holeOf(error, this.#diskOf(image), source, position)
+      : undefined;
+    const disk = this.#diskOf(image);
+    const looks = disk.watchLooks();
+    const key = image.key(this.#pool);
     try {
-      const verdict = this.#oracle.judge(image, { powerCut, excuse });
-      if (verdict.type === "sound") {
-        if (verdict.events > 0) this.#withEvents++;
-        return true;
+      const verdict = this.#oracle.judge(disk, { powerCut, isLying, ...(excuse && { excuse }) });
+      if (verdict.type === "refused") {
+        refused.add(key, key.contents.map(() => true));
+        const reason = verdict.reason.replace(/\d+/g, "#");
+        count.refusals.set(reason, (count.refusals.get(reason) ?? 0) + 1);
+        return false;
       }
-      const reason = verdict.reason.replace(/\d+/g, "#");
-      count.refusals.set(reason, (count.refusals.get(reason) ?? 0) + 1);
-      return false;
+      if (verdict.events > 0) this.#withEvents++;
+      if (!isLying) this.#checkGeneration(image);
     } catch (error) {
       if (!(error instanceof OracleViolation)) throw error;
-      throw new OracleViolation(this.#describe(error, places, source, position), { cause: error });
+      throw new OracleViolation(this.#describe(error, places, source), { cause: error });
+    }
+    const [kind] = kindsOf(crash);
+    // Of what a process has left, it matters what is durable, too.
+    this.#known.get(kind)!.add(
+      key,
+      policy === "processKill"
+        ? key.contents.map(() => true)
+        : image.paths.flatMap((path) => this.#lookAt(path, looks.get(path)!)),
+    );
+    return true;
+  }
+
+  /** Whether somebody has looked at the size of a file, and at its bytes. */
+  #lookAt(path: string, { atSize, atBytes }: FileLook): [boolean, boolean] {
+    if (atBytes) this.#importance.set(path, "bytes");
+    else if (atSize && !this.#importance.has(path)) this.#importance.set(path, "size");
+    return [atSize, atBytes];
+  }
+
+  #checkGeneration(image: CrashImage): void {
+    const { generations } = this.#scenario;
+    if (generations === undefined) return;
+    const found = generations.of(this.#open(this.#diskOf(image), 0));
+    if (!generations.all.includes(found)) {
+      throw new OracleViolation(`it is ${found}, and should be ${generations.all.join(" or ")}`);
+    }
+    this.#generations.set(found, (this.#generations.get(found) ?? 0) + 1);
+  }
+
+  #assertGenerations(): void {
+    const { generations, name } = this.#scenario;
+    if (generations === undefined || this.#options.only !== undefined) return;
+    for (const generation of generations.all) {
+      if (!this.#generations.has(generation)) {
+        throw new OracleViolation(`${name}: no crash leaves ${generation}`);
+      }
     }
   }
 
-  #describe(
-    error: OracleViolation,
-    places: readonly CrashPlace[],
-    source: SimFs,
-    position: number,
-  ): string {
-    const { limit, seed, recoverLimit } = this.#options;
+  #open(fs: SimFs, life: number): Store {
+    return Store.open(DRIVER_DIR, {
+      ...this.#scenario.options,
+      fs,
+      clock: new SimClock(),
+      // No two lives of a journal draw the same ids.
+      entropy: new SimEntropy(LIFE_SEED + life),
+    });
+  }
+
+  #diskOf(image: CrashImage): SimFs {
+    return new SimFs({ seed: this.#fs.seed }, image.build());
+  }
+
+  #describe(error: OracleViolation, places: readonly CrashPlace[], source: SimFs): string {
+    const { seed } = this.#options;
+    const { position } = places[places.length - 1];
     const steps = source.trace.slice(Math.max(0, position - 8), position).map(lineOfStep);
     return [
       `${this.#scenario.name}: ${error.message}`,
-      `found again by explore(scenario, ${
-        JSON.stringify({ seed, limit, recoverLimit, only: places })
-      })`,
+      `found again by explore(scenario, ${JSON.stringify({ seed, only: places })})`,
       "the last steps before the crash:",
       ...steps.map((line) => `  ${line}`),
     ].join("\n");
   }
+}
+
+/** Lives after those of drivers and before those of oracles. */
+const LIFE_SEED = 500_000;
+
+function emptyCount(): PolicyCount {
+  return {
+    steps: 0,
+    enumerated: 0,
+    ways: 0,
+    judged: 0,
+    recoverySteps: 0,
+    recoveryEnumerated: 0,
+    recoveries: 0,
+    refusals: new Map(),
+  };
+}
+
+/**
+ * What an image is judged for, and after that what asks for more: whoever has stood that need not be judged
+ * for this. A sound image is sound on every honest disk; only refusals depend on which.
+ */
+function kindsOf({ policy, before }: Crash): readonly string[] {
+  const isLying = UNTRUSTED.has(policy) || before.some((place) => UNTRUSTED.has(place.policy));
+  if (policy !== "processKill") return isLying ? ["lying", "cut"] : ["cut"];
+  if (isLying) return ["kill after lies", "kill after a cut", "kill"];
+  const isCut = before.some((place) => place.policy !== "processKill");
+  return isCut ? ["kill after a cut", "kill"] : ["kill"];
 }
 
 function factOf(step: SimStep): OracleFact | undefined {
@@ -297,19 +489,6 @@ function lineOfStep(step: SimStep): string {
   return fact === undefined ? describeStep(step) : `(${fact.type})`;
 }
 
-/** What is on a disk; and, unless it is all durable, what of that is. */
-function digestOf(fs: SimFs, isDurable: boolean): string {
-  if (isDurable) return digestTree(fs);
-  for (const image of fs.crashImages("durable")) return `${digestTree(fs)} ${digestTree(image)}`;
-  throw new Error("Cannot digest the disk: it has no image");
-}
-
-/** The same disk once more, with what is not durable on it. */
-function copyOf(fs: SimFs): SimFs {
-  for (const copy of fs.crashImages("processKill", { position: 0 })) return copy;
-  throw new Error("Cannot copy the disk: it has no image");
-}
-
 /** Why a refusal is legal: the hole it is about. See the top of the file. */
 export function holeOf(
   error: StoreError,
@@ -319,24 +498,34 @@ export function holeOf(
 ): string | undefined {
   if (!(error instanceof CorruptionError)) return undefined;
   const { path, offset, reason } = error;
-  const [full, durable] = (["processKill", "durable"] as const).map((policy) => {
-    for (const fs of source.crashImages(policy, { position })) return bytesOf(fs, path);
-    return undefined;
-  });
   const found = bytesOf(image, path);
-  if (found === undefined || full === undefined) return undefined;
+  if (found === undefined) return undefined;
+  // What was seen there since the last sync: something that was lost may have been taken back meanwhile.
+  const versions: Uint8Array[] = [];
+  for (const policy of ["processKill", "ordered"] as const) {
+    for (const left of source.crashImages(policy, { position, limit: VERSIONS_MAX })) {
+      const bytes = bytesOf(left, path);
+      if (bytes !== undefined) versions.push(bytes);
+    }
+  }
+  const [left] = source.crashImages("durable", { position });
+  const durable = bytesOf(left, path);
   // Behind the end of a file there is nothing, as in space that was never written.
   const at = (bytes: Uint8Array | undefined, i: number) => bytes?.[i] ?? 0;
+  const end = Math.max(found.byteLength, ...versions.map(({ byteLength }) => byteLength));
   let isLost = false;
-  for (let i = offset; i < Math.max(full.byteLength, found.byteLength); i++) {
+  for (let i = offset; i < end; i++) {
     const before = at(durable, i);
     const now = at(found, i);
-    // It may be of a write that was taken back meanwhile, so it need not be what is seen now.
     if (isLost && now !== before) return reason;
-    isLost ||= at(full, i) !== before && now !== at(full, i);
+    isLost ||= versions.some((bytes) => at(bytes, i) !== before) &&
+      (now === before || versions.every((bytes) => at(bytes, i) !== now));
   }
   return undefined;
 }
+
+/** Of no file there are more writes between two syncs, in what is small enough to be explored. */
+const VERSIONS_MAX = 256;
 
 function bytesOf(fs: SimFs, path: string): Uint8Array | undefined {
   return fs.stat(path) === undefined ? undefined : fs.readFile(path, Number.MAX_SAFE_INTEGER);

@@ -90,6 +90,14 @@ export class Content {
 
 const EMPTY = new Uint8Array(0);
 
+/** What somebody has looked at of a file. */
+export interface FileLook {
+  /** How large it is. */
+  atSize: boolean;
+  /** What is in it. */
+  atBytes: boolean;
+}
+
 /** A file; several names and handles may stand for it. */
 export class FileNode {
   /** What it is. */
@@ -106,13 +114,21 @@ export class FileNode {
   links = 0;
   /** Whether somebody holds its lock. */
   isLocked = false;
+  /** What anybody has looked at; its copies on other disks share this. */
+  look: FileLook;
   #durable: Content;
 
   /** A file whose content is durable. */
-  constructor(id: number, content: Content, durable: Content = content.share()) {
+  constructor(
+    id: number,
+    content: Content,
+    durable: Content = content.share(),
+    look: FileLook = { atSize: false, atBytes: false },
+  ) {
     this.id = id;
     this.content = content;
     this.#durable = durable;
+    this.look = look;
   }
 
   /** What a power cut is sure to leave. `log` then holds only what it may take. */
@@ -144,7 +160,7 @@ export class FileNode {
 
   /** A copy, with what is not durable yet. */
   clone(): FileNode {
-    const copy = new FileNode(this.id, this.content.share(), this.durable.share());
+    const copy = new FileNode(this.id, this.content.share(), this.durable.share(), this.look);
     copy.log = this.log.slice();
     return copy;
   }
@@ -397,17 +413,7 @@ export class SimDisk {
    * @param keeps whether a step of `pendingNames` reached the disk; without, none did.
    */
   image(contentOf?: (file: FileNode) => Content, keeps?: (index: number) => boolean): SimDisk {
-    const changed = new Map<DirNode, Map<string, Node>>();
-    const namesOf = (dir: DirNode): Map<string, Node> => {
-      let names = changed.get(dir);
-      if (names === undefined) changed.set(dir, names = new Map(dir.durable));
-      return names;
-    };
-    if (keeps !== undefined) {
-      this.pendingNames.forEach((step, index) => {
-        if (keeps(index)) this.#changeNames(step, namesOf);
-      });
-    }
+    const changed = this.#namesLeft(keeps);
     const copies = new Map<number, Node>();
     const disk = new SimDisk(new DirNode(this.root.id), this.#nextId);
     const copyDir = (source: DirNode, target: DirNode): void => {
@@ -415,7 +421,12 @@ export class SimDisk {
         let copy = copies.get(node.id);
         if (copy === undefined) {
           copy = node.kind === "file"
-            ? new FileNode(node.id, contentOf?.(node) ?? node.durable.share())
+            ? new FileNode(
+              node.id,
+              contentOf?.(node) ?? node.durable.share(),
+              undefined,
+              node.look,
+            )
             : node.kind === "dir"
             ? new DirNode(node.id)
             : node;
@@ -429,6 +440,25 @@ export class SimDisk {
     };
     copyDir(this.root, disk.root);
     return disk;
+  }
+
+  /**
+   * Every path in order, and what it stands for.
+   *
+   * @param keeps as for {@linkcode image}; or `"seen"`, for what processes see.
+   */
+  listing(keeps?: "seen" | ((index: number) => boolean)): [path: string, node: Node][] {
+    const changed = keeps === "seen" ? undefined : this.#namesLeft(keeps);
+    const found: [string, Node][] = [];
+    const visit = (dir: DirNode, path: string): void => {
+      const names = changed === undefined ? dir.entries : changed.get(dir) ?? dir.durable;
+      for (const [name, node] of [...names].sort(([a], [b]) => a < b ? -1 : 1)) {
+        found.push([`${path}/${name}`, node]);
+        if (node.kind === "dir") visit(node, `${path}/${name}`);
+      }
+    };
+    visit(this.root, "");
+    return found;
   }
 
   /** Everything as it is, with what is not durable yet, and no locks. Handles have no part in it. */
@@ -470,6 +500,22 @@ export class SimDisk {
     for (const [id, node] of copies) disk.#nodes.set(id, node);
     disk.pendingNames = this.pendingNames.slice();
     return disk;
+  }
+
+  /** The names of directories in which something was kept that is not durable. */
+  #namesLeft(keeps: ((index: number) => boolean) | undefined): Map<DirNode, Map<string, Node>> {
+    const changed = new Map<DirNode, Map<string, Node>>();
+    const namesOf = (dir: DirNode): Map<string, Node> => {
+      let names = changed.get(dir);
+      if (names === undefined) changed.set(dir, names = new Map(dir.durable));
+      return names;
+    };
+    if (keeps !== undefined) {
+      this.pendingNames.forEach((step, index) => {
+        if (keeps(index)) this.#changeNames(step, namesOf);
+      });
+    }
+    return changed;
   }
 
   #file(id: number): FileNode {

@@ -29,9 +29,17 @@ import {
 } from "../platform/fs.ts";
 import { checkOffset } from "../platform/offset.ts";
 import { createStaged, publishBytes, TemporaryFile } from "../platform/staged_file.ts";
-import { type CrashPolicy, imagesOf, lyingDisks, sampleImage } from "./crash_images.ts";
+import {
+  type CrashPolicy,
+  type CrashSpace,
+  crashSpace,
+  type DiskHistory,
+  imagesOf,
+  sampleImage,
+} from "./crash_images.ts";
 import {
   type DirNode,
+  type FileLook,
   type FileNode,
   type NameStep,
   type Node,
@@ -106,8 +114,8 @@ export class SimFs implements StoreFs {
   /** Whether every change fails with `EROFS`. */
   isReadOnly = false;
   readonly #disk: SimDisk;
-  /** The disk as it was before the first step of the trace. */
-  readonly #base: SimDisk;
+  /** The disk as it was before the first step of the trace, once there is one. */
+  #base: SimDisk | undefined;
   readonly #trace: SimStep[] = [];
   readonly #faults: SimFaults;
   readonly #random: SimRandom;
@@ -131,7 +139,6 @@ export class SimFs implements StoreFs {
     this.#diskSize = options.diskSize ?? Infinity;
     this.#openFilesMax = options.openFilesMax ?? Infinity;
     this.#disk = disk;
-    this.#base = disk.clone();
     if (this.#diskSize !== Infinity) this.#usedSize = usedSizeOf(disk.root);
   }
 
@@ -255,14 +262,7 @@ export class SimFs implements StoreFs {
   ): SimFs {
     const { position = this.#trace.length, seed = this.seed } = options;
     const random = this.#crashRandom(seed, position);
-    let disk = this.#history(position);
-    if (policy === "lying") {
-      const disks = lyingDisks(this.#base, this.#trace, position, 2, random);
-      // The first of two is the one on which nothing was ever synced.
-      disks.next();
-      disk = disks.next().value ?? disk;
-    }
-    disk = sampleImage(disk, policy === "lying" ? "durable" : policy, random);
+    const disk = sampleImage(this.#historyAt(position), policy, random);
     return new SimFs({ seed: this.seed, ...next }, disk);
   }
 
@@ -273,15 +273,34 @@ export class SimFs implements StoreFs {
   *crashImages(policy: CrashPolicy, options: CrashImagesOptions = {}): Generator<SimFs> {
     const { position = this.#trace.length, limit = 64, seed } = options;
     const random = this.#crashRandom(seed, position);
-    if (policy === "lying") {
-      for (const disk of lyingDisks(this.#base, this.#trace, position, limit, random)) {
-        yield new SimFs({ seed: this.seed }, disk.image());
-      }
-      return;
-    }
-    for (const disk of imagesOf(this.#history(position), policy, limit, random)) {
+    for (const disk of imagesOf(this.#historyAt(position), policy, limit, random)) {
       yield new SimFs({ seed: this.seed }, disk);
     }
+  }
+
+  /** As {@linkcode crashImages}, for whoever knows some of the images already. */
+  crashSpace(
+    policy: CrashPolicy,
+    options: Pick<CrashImagesOptions, "position" | "seed"> = {},
+  ): CrashSpace {
+    const { position = this.#trace.length, seed } = options;
+    return crashSpace(this.#historyAt(position), policy, this.#crashRandom(seed, position));
+  }
+
+  /**
+   * From now on notices what somebody looks at of the files that are there, on this disk or one that a crash
+   * leaves of it. Names and kinds do not count, and writing does not either.
+   *
+   * @returns by their paths now, what has been looked at; it goes on changing.
+   */
+  watchLooks(): ReadonlyMap<string, Readonly<FileLook>> {
+    const looks = new Map<string, FileLook>();
+    for (const [path, node] of this.#disk.listing("seen")) {
+      if (node.kind === "file") {
+        looks.set(path, node.look = { atSize: false, atBytes: false });
+      }
+    }
+    return looks;
   }
 
   /**
@@ -386,6 +405,7 @@ export class SimFs implements StoreFs {
     const late = this.#enter("Stat", path);
     const node = this.#lookUp(path, "Stat");
     if (late) throw late.error;
+    if (node?.kind === "file") node.look.atSize = true;
     return node && { size: node.kind === "file" ? node.content.size : 0, kind: node.kind };
   }
 
@@ -414,8 +434,9 @@ export class SimFs implements StoreFs {
   /** A whole file of at most `sizeMax` bytes. */
   readFile(path: string, sizeMax: number): Uint8Array {
     const late = this.#enter("ReadFile", path);
-    const { content } = this.#file(path, "ReadFile");
+    const { content, look } = this.#file(path, "ReadFile");
     if (late) throw late.error;
+    look.atSize = look.atBytes = true;
     if (content.size <= sizeMax) return content.toBytes();
     const message = `${content.size} bytes, at most ${sizeMax} expected`;
     throw new IoFault({ code: "EFBIG", op: "readFile", path, message });
@@ -581,6 +602,7 @@ export class SimFs implements StoreFs {
   }
 
   #do(step: SimStep): void {
+    this.#base ??= this.#disk.clone();
     this.#trace.push(step);
     this.#disk.apply(step);
   }
@@ -665,6 +687,7 @@ export class SimFs implements StoreFs {
 
   #copyTo(source: FileNode, target: string, op: SimOp): void {
     const bytes = source.content.toBytes();
+    source.look.atSize = source.look.atBytes = true;
     const [staged, node] = createStaged(parentOf(target), (path) => this.#create(path, op));
     try {
       this.#write(staged, node, bytes, 0, bytes.byteLength, 0);
@@ -758,6 +781,11 @@ export class SimFs implements StoreFs {
     return node;
   }
 
+  #historyAt(position: number): DiskHistory {
+    const base = this.#base ?? this.#disk;
+    return { disk: this.#history(position), base, trace: this.#trace, position };
+  }
+
   /** The disk after so many steps of the trace; not to be changed. */
   #history(position: number): SimDisk {
     if (position === this.#trace.length) return this.#disk;
@@ -765,7 +793,7 @@ export class SimFs implements StoreFs {
       throw new RangeError(`Cannot crash at step ${position}: there are ${this.#trace.length}`);
     }
     if (this.#walker === undefined || this.#walker.position > position) {
-      this.#walker = { disk: this.#base.clone(), position: 0 };
+      this.#walker = { disk: (this.#base ?? this.#disk).clone(), position: 0 };
     }
     const { disk } = this.#walker;
     while (this.#walker.position < position) disk.apply(this.#trace[this.#walker.position++]);
@@ -813,6 +841,8 @@ class SimFile implements StoreFile {
     checkRange(target, targetStart, size);
     checkOffset("position", position);
     const strike = this.#enter("Read", size);
+    const { look } = this.#node;
+    look.atSize = look.atBytes = true;
     if (strike === undefined) return this.#node.content.read(target, targetStart, size, position);
     if (strike.instead !== "short") throw strike.error;
     // Fewer than there are, and never none: that would be the end of the file.
@@ -835,6 +865,7 @@ class SimFile implements StoreFile {
   }
 
   append(source: Uint8Array): void {
+    this.#node.look.atSize = true;
     this.writeAt(source, 0, source.byteLength, this.#node.content.size);
   }
 
@@ -848,6 +879,7 @@ class SimFile implements StoreFile {
   size(): number {
     const strike = this.#enter("Size");
     if (strike !== undefined) throw strike.error;
+    this.#node.look.atSize = true;
     return this.#node.content.size;
   }
 
@@ -856,6 +888,7 @@ class SimFile implements StoreFile {
     const strike = this.#enter("Resize");
     if (!this.#isWritable) throw simError("Resize", this.path, "EINVAL");
     if (strike !== undefined && strike.when !== "after") throw strike.error;
+    this.#node.look.atSize = true;
     if (size !== this.#node.content.size) {
       this.#fs.shrink(this.#node, size);
       this.#fs.do({ type: "resize", node: this.#node.id, path: this.path, size });
@@ -901,9 +934,19 @@ function simError(op: SimOp, path: string, code: IoCode): IoFault {
   return new IoFault({ code, op: word, path });
 }
 
-function split(path: string): string[] {
-  return path.split("/").filter((name) => name !== "" && name !== ".");
+/** The names in a path, of which a journal has few. */
+function split(path: string): readonly string[] {
+  let names = SPLIT.get(path);
+  if (names === undefined) {
+    if (SPLIT.size >= SPLIT_COUNT_MAX) SPLIT.clear();
+    names = path.split("/").filter((name) => name !== "" && name !== ".");
+    SPLIT.set(path, names);
+  }
+  return names;
 }
+
+const SPLIT = new Map<string, readonly string[]>();
+const SPLIT_COUNT_MAX = 10_000;
 
 function parentOf(path: string): string {
   const end = path.lastIndexOf("/");

@@ -112,7 +112,15 @@ export class SimRandom {
 
   /** Fills `target` from `start` up to `end`. */
   fill(target: Uint8Array, start = 0, end: number = target.byteLength): void {
-    for (let i = start; i < end;) {
+    let i = start;
+    for (; i + 4 <= end; i += 4) {
+      const bits = this.nextU32();
+      target[i] = bits;
+      target[i + 1] = bits >>> 8;
+      target[i + 2] = bits >>> 16;
+      target[i + 3] = bits >>> 24;
+    }
+    while (i < end) {
       let bits = this.nextU32();
       for (let n = 0; n < 4 && i < end; n++, bits >>>= 8) target[i++] = bits;
     }
