@@ -13,6 +13,7 @@ import {
   Store,
   type TailPolicy,
   verifyJournal,
+  type VerifyReport,
 } from "../mod.ts";
 import { CommandError, errorToJson, ExitCode } from "./errors.ts";
 import { asCommandError, openForWriting } from "./journal.ts";
@@ -40,8 +41,10 @@ export function addRepairCommand(program: Command, session: Session): void {
   addJsonOption(command).action((dir: string, { cutAtDamage }: { cutAtDamage?: boolean }) => {
     assertJournal(dir);
     const { output } = session;
+    const report = verifyJournal(dir);
+    if (!cutAtDamage) refuseLoss(report);
     // What is sound behind the damage cannot be counted any more once it is cut.
-    const soundEvents = cutAtDamage ? verifyJournal(dir).events : undefined;
+    const soundEvents = cutAtDamage ? report.events : undefined;
     using store = openForRepair(dir, output, cutAtDamage ? "cutAtDamage" : "repair");
     const { repairs, oddities, restoredEntries } = store.openReport;
     const cutBytes = repairs.reduce((sum, { size }) => sum + size, 0);
@@ -62,6 +65,18 @@ export function addRepairCommand(program: Command, session: Session): void {
       );
     }
   });
+}
+
+/** Acknowledged events that are gone are given up by whoever says so, and not by the way. */
+function refuseLoss({ findings }: VerifyReport): void {
+  const lost = findings.find(({ type }) => type === "lost");
+  if (lost === undefined) return;
+  throw new CommandError(
+    "CORRUPTION",
+    `Cannot repair: ${lost.file} says that ${lost.reason}. Nothing was changed; restore the newest segment ` +
+      "from a copy, or give those events up with --cut-at-damage",
+    { facts: { ...lost }, exitCode: ExitCode.DAMAGE },
+  );
 }
 
 /** Opens the journal, which repairs it. A refusal says what else can be done. */

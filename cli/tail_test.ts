@@ -62,6 +62,7 @@ for (const withMeta of [true, false]) {
         start = store.at(0)!.position.offset;
       }
       truncateSync(segmentPath(dir), start);
+      rmSync(`${dir}/index.fbati`);
       // It is written behind the first segment.
       if (!withMeta) rmSync(`${dir}/store.meta`);
       const controller = new AbortController();

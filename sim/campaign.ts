@@ -4,7 +4,9 @@
  * @module
  */
 
+import { runCrowd } from "./crowd.ts";
 import { REQUIRED_MARKS } from "./marks.ts";
+import { OracleViolation } from "./oracle.ts";
 import { planOf, type SimPlan } from "./plan.ts";
 import { PlanFailure, runPlan } from "./plan_run.ts";
 
@@ -17,6 +19,8 @@ class VacuousRun extends Error {
 export class Campaign {
   /** Plans that were run. */
   runs = 0;
+  /** Crowds that were run. */
+  crowds = 0;
   /** Disks that were judged after a crash. */
   judged = 0;
   /** Calls of the disk that were struck by a fault. */
@@ -59,6 +63,22 @@ export class Campaign {
     for (const refusal of refusals) count(this.refusals, refusal);
   }
 
+  /**
+   * Runs the crowd of a seed. Every tenth runs twice, and has to do the same again.
+   *
+   * @throws {OracleViolation} when it fails.
+   */
+  async runCrowd(seed: number): Promise<void> {
+    const { digest, marks, judged, faultsFired } = await runCrowd(seed);
+    if (this.crowds % 10 === 0 && (await runCrowd(seed)).digest !== digest) {
+      throw new OracleViolation(`crowd ${seed}: the second run is not the first`);
+    }
+    this.crowds++;
+    this.judged += judged;
+    this.faultsFired += faultsFired;
+    for (const mark of marks) count(this.marks, mark);
+  }
+
   /** Marks that no plan has reached. */
   get missing(): readonly string[] {
     return REQUIRED_MARKS.filter((mark) => !this.marks.has(mark));
@@ -66,8 +86,10 @@ export class Campaign {
 
   /** What came of it, in lines. */
   summary(): string[] {
-    const { runs, judged, faultsFired } = this;
-    const lines = [`${runs} plans, ${judged} crashes recovered and judged, ${faultsFired} faults`];
+    const { runs, crowds, judged, faultsFired } = this;
+    const lines = [
+      `${runs} plans, ${crowds} crowds, ${judged} crashes recovered and judged, ${faultsFired} faults`,
+    ];
     lines.push(`${this.marks.size} marks reached; in the fewest plans:`);
     const rare = [...this.marks].sort((a, b) => a[1] - b[1] || (a[0] < b[0] ? -1 : 1)).slice(0, 12);
     for (const [mark, plans] of rare) lines.push(`  ${plans} × ${mark}`);

@@ -127,7 +127,8 @@ test(`two damages at once give exact data or a refusal, never wrong or silently 
       }
     }
   }
-  assert.ok(words.has("exact") && words.has("refused") && words.has("damage"), [...words].join());
+  // Of so few pairs none may be harmless; all of one kind would mean that nothing was damaged.
+  assert.ok(words.has("refused") && words.has("damage") && words.size >= 4, [...words].join());
 });
 
 /** Both on one disk; nothing when they are to the same file, where the second might undo the first. */

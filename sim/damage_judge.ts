@@ -52,8 +52,6 @@ export type Verdict =
   | "prefix"
   /** A writer: the same; what is cut is kept in `quarantine/`, and the open report says so. */
   | "cut"
-  /** As "prefix" or "cut", and the open report says which events that were saved once are gone. */
-  | "loss told"
   /** A writer: everything in front of the damage, and nothing can tell that there was more. */
   | "unnoticed";
 
@@ -258,7 +256,10 @@ class Judge {
     }
     this.#assertNamed(error.path);
     // What the other file of a pair says, it says of itself as a whole.
-    if (error.path === `${SPECIMEN_DIR}/${this.#damage.files[0]}`) {
+    const [first] = this.#damage.files;
+    // Or where the whole groups end that are left: a part of a group is nothing.
+    const isEnd = error.offset > 0 && error.offset === this.#wholeTo.get(first);
+    if (error.path === `${SPECIMEN_DIR}/${first}` && !isEnd) {
       this.#assertPlace(error.offset, error.message);
     }
     return "refused";
@@ -373,7 +374,6 @@ class Judge {
   ): Verdict {
     // Of two damages at once, the worse one.
     if (missing > 0) {
-      if (oddities.some((text) => LOSS.test(text))) return "loss told";
       return handle !== "write" ? "prefix" : repairs > 0 ? "cut" : "unnoticed";
     }
     if (refused > 0) return "refused when read";
@@ -444,8 +444,6 @@ class Judge {
 }
 
 /** What the open report says when an index file knows events that are gone. */
-const LOSS =
-  /of events that it knew are gone|the last event it knew is not there|is not there$|has no header/;
 /** What says nothing against the journal, the worst first. */
 const HARMLESS = ["tail", "unusable", "leftover"] as const;
 

@@ -69,10 +69,10 @@ const WHEN_READ: DamageOutcome = {
 const WHEN_READ_BY_INDEX: DamageOutcome = { ...WHEN_READ, footers: "refused" };
 /** The end of the log is gone, and an index file knows it. */
 const LOST: DamageOutcome = {
-  index: "loss told",
+  index: "refused",
   footers: "prefix",
   frames: "prefix",
-  write: "loss told",
+  write: "refused",
   verify: "lost",
 };
 const FOOTER_UNUSED: DamageOutcome = { ...EXACT, footers: "told", verify: "unusable" };

@@ -1,5 +1,6 @@
 /**
- * The rare paths that a campaign of plans has to reach, by the names that `plan_run.ts` gives them. One that
+ * The rare paths that a campaign of plans has to reach, by the names that `plan_run.ts` and `crowd.ts`
+ * give them. One that
  * is never reached is one that is not tested any more, whoever has changed what.
  *
  * @module
@@ -90,4 +91,19 @@ export const REQUIRED_MARKS: readonly string[] = [
   "snapshot: IO",
   "stage: IO",
   "sync: WRITER_CRASHED",
+  "crowd: a fence was cancelled",
+  "crowd: a fence was committed",
+  "crowd: a handler threw",
+  "crowd: a worker ended: CHECKPOINT_WRITE",
+  "crowd: append: FENCE_ACTIVE",
+  "crowd: append: IO",
+  "crowd: append: WRITER_CRASHED",
+  "crowd: commit: IO",
+  "crowd: died in the middle",
+  "crowd: durable",
+  "crowd: everybody was answered",
+  "crowd: fence: IO",
+  "crowd: processKill",
+  "crowd: reordered",
+  "crowd: torn",
 ];

@@ -94,9 +94,7 @@ export function openForWriting(
   const { tailPolicy } = options;
   const repairs = repairEnd({ fs, dir, index, log, loader, stop, tailPolicy });
   // It would go on to know what has been given up.
-  if (tailPolicy === "cutAtDamage" && repairs.length > 0) {
-    fs.removeIfPresent(`${dir}/${INDEX_FILE_NAME}`);
-  }
+  if (tailPolicy === "cutAtDamage") fs.removeIfPresent(`${dir}/${INDEX_FILE_NAME}`);
   const oddities = [...loader.oddities, ...settle(fs, dir, loader, log), ...tidy(fs, dir)];
 
   const ids = new IdGenerator(entropy);

@@ -165,6 +165,8 @@ export class JournalLoader {
   footersUs = 0;
   /** What was odd and harmless. */
   readonly oddities: string[] = [];
+  /** The newest segment that an index file knew in this journal, and how far; see {@linkcode resume}. */
+  synced: { readonly id: number; readonly end: number } | undefined;
   /** Which files the journal is made of, as of the last load. */
   set: SegmentSet | undefined;
   /** Files whose events stand in a merged segment before them. */
@@ -201,15 +203,22 @@ export class JournalLoader {
       return "the journal has been pruned since";
     }
     const waiting = [...files];
-    for (const known of saved.segments) {
+    const last = saved.segments.at(-1);
+    for (const [i, known] of saved.segments.entries()) {
       this.#skipSuperseded(waiting);
       const next = waiting.shift();
+      // With all before it as they were, the last one has not been replaced by anything.
+      if (known === last && next === undefined && i > 0) this.#remember(known, saved);
       if (next?.id !== known.id) return `segment ${known.id} is not there`;
       const opened = this.#openHeader(next, waiting.length === 0);
-      if (opened === undefined) return `segment ${known.id} has no header`;
+      if (opened === undefined) {
+        if (known === last && i > 0) this.#remember(known, saved);
+        return `segment ${known.id} has no header`;
+      }
       if (opened.headerCrc !== known.headerCrc || opened.framesStart !== known.framesStart) {
         return `segment ${known.id} is not the one it knew`;
       }
+      if (known === last) this.#remember(known, saved);
       const fileSize = fs.stat(opened.path)?.size ?? 0;
       if (fileSize < known.end) {
         const missing = known.end - fileSize;
@@ -234,6 +243,32 @@ export class JournalLoader {
       // The journal may still be refused, and nobody would close them then.
       log.closeFiles();
     }
+  }
+
+  /** Everything that an index file knows was durable before it was saved, so no crash takes it. */
+  #remember({ id, end }: SavedJournal["segments"][number], { storeId }: SavedJournal): void {
+    if (this.storeId === undefined || !bytesEqual(this.storeId, storeId)) return;
+    this.synced = { id, end };
+  }
+
+  /**
+   * Refuses a log whose sound frames end before a place that had been synced: what would be appended now
+   * would stand in the place of acknowledged events.
+   *
+   * @throws {CorruptionError} naming where they end.
+   */
+  assertReaches(synced: { readonly id: number; readonly end: number }): void {
+    const { dir, log } = this.#options;
+    const segment = log.segments.find(({ id }) => id === synced.id);
+    if (segment !== undefined && segment.end >= synced.end) return;
+    throw new CorruptionError({
+      path: `${dir}/${segmentName(synced.id)}`,
+      segmentId: synced.id,
+      offset: segment?.end ?? 0,
+      reason:
+        `its events end here, and the index file knows events up to offset ${synced.end}: restore the ` +
+        'segment from a copy, or give them up by opening with tailPolicy "cutAtDamage"',
+    });
   }
 
   /**

@@ -62,7 +62,8 @@ export interface LoadRequest<T> {
 /**
  * Reads a journal: what indexes give first, then what `walk` reads of the log.
  *
- * @throws {CorruptionError} when the frames say so; an index never does.
+ * @throws {CorruptionError} when the frames say so, or when they end before what the index file says was
+ * synced. That is all an index is ever believed.
  */
 export function loadJournal<T>(
   dir: string,
@@ -75,16 +76,30 @@ export function loadJournal<T>(
   const wanted = (indexFile || footers) && options.chainVerification !== "recompute" &&
     options.tailPolicy !== "cutAtDamage";
   if (!wanted) return attempt(request, false);
+  const noted: Noted = { synced: undefined };
+  let loaded: LoadedJournal<T>;
   try {
-    return attempt(request, true);
+    loaded = attempt(request, true, noted);
   } catch (error) {
     if (!(error instanceof CorruptionError)) throw error;
-    const loaded = attempt(request, false);
+    loaded = attempt(request, false);
     loaded.loader.oddities.unshift(
       `the indexes were left aside, because the log does not follow them: ${error.reason}`,
     );
-    return loaded;
   }
+  const { loader, source } = loaded;
+  try {
+    if (noted.synced !== undefined) loader.assertReaches(noted.synced);
+  } catch (error) {
+    source.log.close();
+    throw error;
+  }
+  return loaded;
+}
+
+/** What an attempt has learned, also when it fails. */
+interface Noted {
+  synced: JournalLoader["synced"];
 }
 
 interface PlacedRequest<T> extends LoadRequest<T> {
@@ -92,7 +107,11 @@ interface PlacedRequest<T> extends LoadRequest<T> {
   readonly options: ResolvedOptions;
 }
 
-function attempt<T>(request: PlacedRequest<T>, useIndexes: boolean): LoadedJournal<T> {
+function attempt<T>(
+  request: PlacedRequest<T>,
+  useIndexes: boolean,
+  noted: Noted = { synced: undefined },
+): LoadedJournal<T> {
   const { dir, options, walk } = request;
   const { clock } = options;
   const startedUs = clock.monotonicUs();
@@ -110,6 +129,7 @@ function attempt<T>(request: PlacedRequest<T>, useIndexes: boolean): LoadedJourn
     if (found.type === "index") {
       journal = prepare(request, useIndexes, found);
       unused = journal.loader.resume(found.journal);
+      noted.synced = journal.loader.synced;
       if (unused !== undefined) {
         journal.source.log.close();
         journal = undefined;

@@ -252,35 +252,44 @@ function closedIndexed(count: number, segmentMaxBytes = 1 << 20): MemoryFs {
   return fs;
 }
 
-test("S001-5: where the log is shorter than the index file says, the frames count", () => {
+test("S001-5: a log that is shorter than the index file says is refused, until it is given up", () => {
   const tree = readTree(closedIndexed(8), DIR);
   const bytes = tree.get("000001.fbat") ?? new Uint8Array(0);
   for (const { offset } of framesOf(bytes).slice(1)) {
     for (const size of [offset, offset + 5]) {
       const cut = new Map(tree).set("000001.fbat", bytes.slice(0, size));
-      using expected = openReader(fsOf(cut));
-      using reader = readIndexed(fsOf(cut));
-      assert.deepEqual(contentOf(reader), contentOf(expected));
-      assert.equal(reader.openReport.indexFile, "ignored");
-      const missing = bytes.byteLength - size;
-      assert.deepEqual(reader.openReport.oddities, [
-        "index.fbati was not used: segment 1 has lost its end: " +
-        `${missing} bytes of events that it knew are gone`,
-      ]);
+      const refusal = {
+        name: "CorruptionError",
+        path: `/${DIR}/000001.fbat`,
+        segmentId: 1,
+        offset,
+        reason:
+          `its events end here, and the index file knows events up to offset ${bytes.byteLength}: ` +
+          'restore the segment from a copy, or give them up by opening with tailPolicy "cutAtDamage"',
+      };
+      const fs = fsOf(cut);
+      assert.throws(() => readIndexed(fs), refusal);
+      assert.throws(() => openIndexed(fs), refusal);
+      assert.deepEqual(readTree(fs, DIR).get("000001.fbat"), cut.get("000001.fbat"));
       const { findings, intact } = verifyJournal(DIR, { fs: fsOf(cut) });
-      const lost = reader.stats().nextSequence - framesOf(bytes).length;
+      // By the frames alone it can still be read, up to there.
+      using expected = openReader(fsOf(cut));
+      const lost = framesOf(bytes).length - expected.stats().nextSequence;
       assert.deepEqual(findings.map(({ type, file }) => [type, file]), [
         ...size === offset ? [] : [["tail", "000001.fbat"]],
         ["lost", "index.fbati"],
       ]);
       assert.equal(
         findings.at(-1)?.reason,
-        `it knows ${-lost} events more: the end of the log is gone`,
+        `it knows ${lost} events more: the end of the log is gone`,
       );
       assert.equal(intact, false, "what is gone had been durable");
-      using store = openIndexed(fsOf(cut));
+      using store = openIndexed(fs, { tailPolicy: "cutAtDamage" });
       assert.deepEqual(contentOf(store).slice(0, -1), contentOf(expected));
       assert.equal(store.openReport.repairs.length, size === offset ? 0 : 1);
+      store.close();
+      // It is given up for good: nobody remembers it.
+      openIndexed(fs).close();
     }
   }
 });
