@@ -40,7 +40,7 @@ export class Campaign {
   }
 
   /**
-   * Runs a plan. Every tenth runs twice, and has to do the same again to the last byte.
+   * Runs a plan. Every twentieth runs twice, and has to do the same again to the last byte.
    *
    * @throws {PlanFailure} when it fails.
    */
@@ -53,7 +53,7 @@ export class Campaign {
         new VacuousRun(),
       );
     }
-    if (this.runs % 10 === 0 && runPlan(plan).digest !== digest) {
+    if (this.runs % 20 === 0 && runPlan(plan).digest !== digest) {
       throw new PlanFailure(`seed ${plan.seed}: the second run is not the first`, plan, undefined);
     }
     this.runs++;

@@ -175,8 +175,10 @@ const HONEST_POLICIES: readonly CrashPolicy[] = [
   "garbage",
 ];
 
-const LIVES_MAX = 4;
-const ACTS_MAX = 28;
+/** Most plans are small: more of them fit in an hour. What takes many acts is left to the others. */
+const LARGE_CHANCE = 0.2;
+const SMALL = { lives: 2, acts: 12, probes: 1 } as const;
+const LARGE = { lives: 4, acts: 28, probes: 2 } as const;
 
 /** The plan of a seed. */
 export function planOf(seed: number): SimPlan {
@@ -186,17 +188,21 @@ export function planOf(seed: number): SimPlan {
   const isFaulty = random.chance(0.5);
   const history = random.chance(0.1) ? 0 : random.between(1, 6);
   const lives: PlanLife[] = [];
-  const count = random.between(1, LIVES_MAX);
+  const size = random.chance(LARGE_CHANCE) ? LARGE : SMALL;
+  const count = random.between(1, size.lives);
   // A disk that lies is the last one: whatever comes after it proves nothing.
   const isLying = random.chance(0.15);
   for (let n = 0; n < count; n++) {
     const isLast = n === count - 1;
     const disk = diskOf(random, isFaulty, isLying && isLast);
     const acts: SimAct[] = [];
-    const actCount = random.chance(0.1) ? 0 : random.between(1, ACTS_MAX);
+    const actCount = random.chance(0.1) ? 0 : random.between(1, size.acts);
     for (let i = 0; i < actCount; i++) acts.push(actOf(random, weights));
     const policies = isLying && isLast ? ["lying", "durable", "ordered"] as const : HONEST_POLICIES;
-    const probes = Array.from({ length: random.below(3) }, () => crashOf(random, policies));
+    const probes = Array.from(
+      { length: random.between(0, size.probes) },
+      () => crashOf(random, policies),
+    );
     lives.push({ disk, acts, probes, crash: crashOf(random, policies) });
   }
   return { seed, options, history, lives };

@@ -17,6 +17,7 @@ import {
   ClockConflictError,
   type CompactionStrategy,
   ConditionConflictError,
+  CorruptionError,
   IdempotencyError,
   IoFault,
   type RegionLike,
@@ -356,10 +357,22 @@ class PlanRun {
           cause: error,
         });
       }
+      if (!this.#mayBe(error)) {
+        throw new OracleViolation(`${name} blames something else: ${error.message}`, {
+          cause: error,
+        });
+      }
       if (error instanceof WriterCrashedError) this.#isPoisoned = true;
       this.#marks.add(`${name}: ${error.code}`);
       return false;
     }
+  }
+
+  /** Whether an error can be what a fault has led to: a disk that fails is no caller's fault, and no damage. */
+  #mayBe(error: StoreError): boolean {
+    if (!(error instanceof CorruptionError)) return !BLAMING.has(error.code);
+    const struck = this.#fs.plannedFaultsFired;
+    return CORRUPTING.some((kind) => (struck.get(kind) ?? 0) > 0);
   }
 
   #reopen(): void {
@@ -507,6 +520,11 @@ class PlanRun {
     return new PlanFailure(message, plan, error);
   }
 }
+
+/** Codes that say that the caller has asked for something wrong. */
+const BLAMING: ReadonlySet<string> = new Set(["BATCH_FAILED", "IMPORT_EVENT", "TOO_LARGE"]);
+/** Faults that change what is on the disk behind everybody's back. */
+const CORRUPTING = ["dirSyncLie", "syncLie", "syncLost", "syncReverted"] as const;
 
 const WITHIN_A_FENCE: ReadonlySet<SimAct["do"]> = new Set([
   "stage",
