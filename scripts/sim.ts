@@ -3,7 +3,7 @@
  * `deno task soak`, the same for as long as it is wanted.
  *
  * ```sh
- * deno task sim                     # 200 plans and 40 crowds, from a fresh seed
+ * deno task sim                     # 200 plans and 10 crowds, from a fresh seed
  * deno task sim --seed 114          # the plan and the crowd of this seed
  * deno task sim --seed 1 --count 5000
  * deno task sim --plan '{…}'        # a plan as it is
@@ -22,7 +22,7 @@ import { shrinkPlan } from "../sim/shrink.ts";
 
 const PROGRESS_MS = 10_000;
 /** A crowd for every so-manieth seed: it waits for real turns of the event loop. */
-const CROWD_EVERY = 5;
+const CROWD_EVERY = 20;
 
 async function main(args: string[]): Promise<number> {
   const { values } = parseArgs({

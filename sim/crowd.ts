@@ -102,6 +102,7 @@ class Crowd {
   #judged = 0;
   #found = 0;
   #faultsFired = 0;
+  readonly #clients: StoreClient[] = [];
   /** Whether the machine is dead: whoever is told so has nothing to complain of. */
   #isOver = false;
   /** What went wrong where nobody waits for it. */
@@ -183,6 +184,8 @@ class Crowd {
     for (const { stop } of workers) stop();
     await scheduler.run(Promise.allSettled(ends));
     await bury(scheduler, host, done);
+    // Whoever is connected keeps the process alive.
+    for (const client of this.#clients.splice(0)) client.disconnect();
     return canGoOn;
   }
 
@@ -240,6 +243,7 @@ class Crowd {
     const { port1, port2 } = newSimChannel(scheduler);
     host.accept(port1, false);
     const client = await StoreClient.connect(port2, { scheduler });
+    this.#clients.push(client);
     for (let n = random.between(2, 10); n > 0; n--) {
       const draw = random.below(10);
       if (draw < 6) await this.#append(client, random, draw < 2 ? random.between(2, 4) : 1);
