@@ -7,7 +7,7 @@
 import { runCrowd } from "./crowd.ts";
 import { REQUIRED_MARKS } from "./marks.ts";
 import { OracleViolation } from "./oracle.ts";
-import { planOf, type SimPlan } from "./plan.ts";
+import { isLying, planOf, type SimPlan } from "./plan.ts";
 import { PlanFailure, runPlan } from "./plan_run.ts";
 
 /** A run that had nothing to lose proves nothing. */
@@ -46,12 +46,12 @@ export class Campaign {
    */
   runPlan(plan: SimPlan): void {
     const { digest, marks, judged, events, faultsFired, refusals } = runPlan(plan);
-    if (plan.history > 0 && events === 0 && refusals.length === 0) {
-      throw new PlanFailure(
-        `seed ${plan.seed}: no crash had anything to lose`,
-        plan,
-        new VacuousRun(),
-      );
+    // All of it may have been pruned, or lost to a disk that lies.
+    const isExcused = marks.has("prune: performed") || plan.lives.some(isLying) ||
+      refusals.length > 0;
+    if (plan.history > 0 && events === 0 && !isExcused) {
+      const message = `seed ${plan.seed}: no crash had anything to lose`;
+      throw new PlanFailure(message, plan, new VacuousRun());
     }
     if (this.runs % 20 === 0 && runPlan(plan).digest !== digest) {
       throw new PlanFailure(`seed ${plan.seed}: the second run is not the first`, plan, undefined);

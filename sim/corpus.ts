@@ -21,7 +21,10 @@ import {
   runImportSameStore,
 } from "./copy_faults.ts";
 import { OracleViolation } from "./oracle.ts";
+import type { SimPlan } from "./plan.ts";
+import { PlanFailure, runPlan } from "./plan_run.ts";
 import { cellOf, runCell, VacuousRunError } from "./recovery_matrix.ts";
+import { Fold64 } from "./sim_random.ts";
 
 /** What names a run, by kind. */
 export interface CorpusRuns {
@@ -29,6 +32,8 @@ export interface CorpusRuns {
   readonly matrix: { readonly cell: string; readonly seed: number; readonly steps: number };
   /** A fork or import on a disk that crashes. */
   readonly copy: { readonly run: CopyRunName; readonly seed: number };
+  /** Lives of a journal, as a plan. */
+  readonly swarm: { readonly plan: SimPlan };
 }
 
 /** Which of the runs of `copy_faults.ts`. */
@@ -150,7 +155,30 @@ export const CORPUS_KINDS: CorpusKinds = {
       return { digest, outcome: "committedPrefix" };
     },
   },
+  swarm: { parse: ({ plan }) => ({ plan: planIn(plan) }), run: runSwarm },
 };
+
+/** Runs a plan: the digest is of all its lives. */
+function runSwarm({ plan }: CorpusRuns["swarm"]): CorpusEnd {
+  try {
+    const { digest, events, refusals } = runPlan(plan);
+    const outcome = refusals.length > 0 ? "refused" : events > 0 ? "committedPrefix" : "rolledBack";
+    return { digest: new Fold64().bytes(new TextEncoder().encode(digest)).toString(), outcome };
+  } catch (error) {
+    if (!(error instanceof PlanFailure)) throw error;
+    throw new OracleViolation(error.message, { cause: error });
+  }
+}
+
+/** A plan names everything it does, so little can be wrong with it that its run would not show. */
+function planIn(value: unknown): SimPlan {
+  const plan = value as SimPlan | null | undefined;
+  if (
+    typeof plan !== "object" || plan === null || !Array.isArray(plan.lives) ||
+    plan.lives.length === 0 || !Number.isSafeInteger(plan.seed)
+  ) throw new CorpusLabelError("plan", value);
+  return plan;
+}
 
 const OUTCOMES: readonly unknown[] = ["committedPrefix", "rolledBack", "refused"];
 
