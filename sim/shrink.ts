@@ -143,11 +143,14 @@ class Shrinker {
   #plainActs(): void {
     for (let index = 0; index < this.#plan.lives.length; index++) {
       for (let i = 0; i < this.#plan.lives[index].acts.length; i++) {
-        for (const change of plainer(this.#plan.lives[index].acts[i])) {
+        // Of the act as it is by now: what was kept may have plainer forms of its own.
+        for (let n = 0;; n++) {
           const { acts } = this.#plan.lives[index];
-          const act = { ...acts[i], ...change } as SimAct;
+          const changes = plainer(acts[i]);
+          if (n >= changes.length) break;
+          const act = { ...acts[i], ...changes[n] } as SimAct;
           if (JSON.stringify(act) === JSON.stringify(acts[i])) continue;
-          this.#tryLife(index, { acts: acts.map((old, n) => n === i ? act : old) });
+          this.#tryLife(index, { acts: acts.map((old, at) => at === i ? act : old) });
         }
       }
     }

@@ -35,6 +35,8 @@ import { SeededEntropy } from "./support/seeded_entropy.ts";
 import { inTempDir } from "./support/temp_dir.ts";
 
 const SEED = Number(process.env.BATPAK_SEED ?? Date.now() % 0x7fffffff);
+/** Histories of this seed are known to bring the journal into every state that there is to look at. */
+const FIXED_SEED = 1;
 const RUNS = Number(process.env.BATPAK_PATH_RUNS ?? 60);
 
 // ---- A random journal, and what was appended to it ----
@@ -472,57 +474,55 @@ function count(what: string): void {
 }
 
 test(`the same answers and the same next bytes on every path: BATPAK_SEED=${SEED}`, () => {
-  fc.assert(
-    fc.property(
-      plan,
-      fc.array(fc.tuple(region, window), { minLength: 12, maxLength: 24, size: "max" }),
-      (plan, questions) => {
-        const history = new History(plan);
-        for (const [i, [tree, facts]] of history.run().entries()) {
-          const isClosed = i === 1;
-          assert.deepEqual(verifyJournal(DIR, { fs: fsOf(tree) }).findings, []);
-          let image: Uint8Array[] | undefined;
-          let answers: Record<string, unknown> | undefined;
-          let bodies: Uint8Array[] | undefined;
-          for (const [way, coldStart] of Object.entries(WAYS)) {
-            using reader = readIndexed(fsOf(tree), { coldStart });
-            const { openReport } = reader;
-            assert.deepEqual(openReport.oddities, []);
-            assert.equal(openReport.restoredEntries, facts.length);
-            count(`${openReport.path}${openReport.tailEntries > 0 ? " and a tail" : ""}`);
-            if (openReport.path === "index" && openReport.footerEntries > 0) {
-              count("index and footers");
-            }
-            if (way === "frames") assert.equal(openReport.path, "frames");
-            if (isClosed && coldStart.indexFile) {
-              assert.equal(openReport.indexFileEntries, facts.length);
-            }
-            checkEvents(reader, facts);
-            checkRegions(reader, facts, questions);
-            answers ??= answersOf(reader);
-            assert.deepEqual(answersOf(reader), answers);
-            // Asking has built what is built when asked for, and the image has none of it.
-            image ??= imageOf(reader);
-            assert.deepEqual(imageOf(reader), image);
-
-            const store = openIndexed(fsOf(tree), {
-              clock: new FixedClock(1_900_000_000_000_000),
-              entropy: new SeededEntropy(9),
-              coldStart,
-            });
-            assert.deepEqual(sourcesOf(store.openReport), sourcesOf(openReport));
-            const next = goOn(store, facts);
-            bodies ??= next;
-            assert.deepEqual(next, bodies);
-            store.close();
-            const { fs } = (store as unknown as Inside).options;
-            assert.deepEqual(verifyJournal(DIR, { fs: fs as MemoryFs }).findings, []);
+  const property = fc.property(
+    plan,
+    fc.array(fc.tuple(region, window), { minLength: 12, maxLength: 24, size: "max" }),
+    (plan, questions) => {
+      const history = new History(plan);
+      for (const [i, [tree, facts]] of history.run().entries()) {
+        const isClosed = i === 1;
+        assert.deepEqual(verifyJournal(DIR, { fs: fsOf(tree) }).findings, []);
+        let image: Uint8Array[] | undefined;
+        let answers: Record<string, unknown> | undefined;
+        let bodies: Uint8Array[] | undefined;
+        for (const [way, coldStart] of Object.entries(WAYS)) {
+          using reader = readIndexed(fsOf(tree), { coldStart });
+          const { openReport } = reader;
+          assert.deepEqual(openReport.oddities, []);
+          assert.equal(openReport.restoredEntries, facts.length);
+          count(`${openReport.path}${openReport.tailEntries > 0 ? " and a tail" : ""}`);
+          if (openReport.path === "index" && openReport.footerEntries > 0) {
+            count("index and footers");
           }
+          if (way === "frames") assert.equal(openReport.path, "frames");
+          if (isClosed && coldStart.indexFile) {
+            assert.equal(openReport.indexFileEntries, facts.length);
+          }
+          checkEvents(reader, facts);
+          checkRegions(reader, facts, questions);
+          answers ??= answersOf(reader);
+          assert.deepEqual(answersOf(reader), answers);
+          // Asking has built what is built when asked for, and the image has none of it.
+          image ??= imageOf(reader);
+          assert.deepEqual(imageOf(reader), image);
+
+          const store = openIndexed(fsOf(tree), {
+            clock: new FixedClock(1_900_000_000_000_000),
+            entropy: new SeededEntropy(9),
+            coldStart,
+          });
+          assert.deepEqual(sourcesOf(store.openReport), sourcesOf(openReport));
+          const next = goOn(store, facts);
+          bodies ??= next;
+          assert.deepEqual(next, bodies);
+          store.close();
+          const { fs } = (store as unknown as Inside).options;
+          assert.deepEqual(verifyJournal(DIR, { fs: fs as MemoryFs }).findings, []);
         }
-      },
-    ),
-    { seed: SEED, numRuns: RUNS },
+      }
+    },
   );
+  fc.assert(property, { seed: FIXED_SEED, numRuns: RUNS });
   // A generator that stopped making one of these would make this test say less than it seems to.
   for (
     const what of [
@@ -533,6 +533,8 @@ test(`the same answers and the same next bytes on every path: BATPAK_SEED=${SEED
       "frames and a tail",
     ]
   ) assert.ok((seen.get(what) ?? 0) > 0, `${what} has occurred`);
+  // Of a fresh seed nobody knows what it makes.
+  fc.assert(property, { seed: SEED, numRuns: RUNS });
 });
 
 test("the same answers on the real disk", () => {
