@@ -396,6 +396,8 @@ export class Oracle {
         : group.events.map(({ payload }) => found.get(toHex(payload)));
       if (sequences.some((sequence) => sequence === undefined)) {
         group.state = "refused";
+        // Others stand there by now.
+        group.sequences = undefined;
         continue;
       }
       group.state = "acknowledged";
