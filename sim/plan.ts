@@ -12,7 +12,7 @@
  */
 
 import type { CrashPolicy } from "./crash_images.ts";
-import { type SimFaultPlan } from "./sim_faults.ts";
+import type { SimFaultPlan } from "./sim_faults.ts";
 import { SimRandom } from "./sim_random.ts";
 
 /** An event to append. */

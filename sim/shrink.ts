@@ -68,7 +68,8 @@ class Shrinker {
   }
 
   run(): Shrunk {
-    for (let before: string | undefined; before !== JSON.stringify(this.#plan);) {
+    let before: string | undefined;
+    while (before !== JSON.stringify(this.#plan)) {
       before = JSON.stringify(this.#plan);
       for (const history of [0, 1]) {
         if (history < this.#plan.history && this.#try({ ...this.#plan, history })) break;
