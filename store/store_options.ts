@@ -93,9 +93,9 @@ export interface StoreOptions extends ReadOptions {
    * - `"failClosed"` refuses a torn tail too, and changes nothing.
    * - `"cutAtDamage"` gives up events: it cuts the newest segment at the first damage. The group that the
    *   damage is in goes as a whole, and so do sound events behind it, also when they had been
-   *   acknowledged. For a journal that `"repair"` refuses,
-   *   after a power cut that lost a page of what was not synced yet. All that is cut is kept in
-   *   `quarantine/`. Sealed segments are never cut.
+   *   acknowledged. For a journal that `"repair"` refuses: after a power cut that lost a page of what was
+   *   not synced yet, or when the log ends before what the index file knows was synced. All that is cut is
+   *   kept in `quarantine/`. Sealed segments are never cut.
    */
   readonly tailPolicy?: TailPolicy;
   /** `"required"` refuses to open without a signing key. Default `"optional"`. */
