@@ -32,7 +32,7 @@ import {
   type Stats,
   unlinkSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import {
   type ClonePreference,
@@ -112,28 +112,37 @@ export abstract class NodeFs implements StoreFs {
 
   /** Makes a directory and its parents. `EEXIST` or `ENOTDIR` when a file is in the way. */
   createDirAll(path: string): void {
-    const above: string[] = [];
+    const missing: string[] = [];
+    let top = path;
     try {
-      let child: string | undefined;
-      for (let directory = path; mayBeNew(directory, child);) {
-        const parent = dirname(directory);
-        if (parent === directory || !this.mayRead(parent)) break;
-        above.push(parent);
-        child = basename(directory);
-        directory = parent;
+      while (statLink(top, "createDirAll") === undefined) {
+        missing.push(top);
+        const parent = dirname(top);
+        if (parent === top || !this.mayRead(parent)) break;
+        top = parent;
       }
-      this.makeDirs(path);
+      if (missing.length === 0) this.makeDirs(path);
+      // Whoever made an empty one may have been stopped before its name was durable.
+      if (isEmptyDirectory(top)) this.#syncAbove(top);
+      // One after the other: what is in a directory shows that the directory's own name is durable.
+      for (const directory of missing.reverse()) {
+        this.makeDirs(directory);
+        this.#syncAbove(directory);
+      }
     } catch (error) {
-      throw faultFrom(error, "createDirAll", path);
+      throw error instanceof IoFault ? error : faultFrom(error, "createDirAll", path);
     }
-    for (const directory of above) {
-      try {
-        this.syncDir(directory);
-      } catch (error) {
-        // A directory that may be written and not read: whoever made it so knows why.
-        if (!(error instanceof IoFault && (error.code === "EACCES" || error.code === "EPERM"))) {
-          throw error;
-        }
+  }
+
+  #syncAbove(directory: string): void {
+    const parent = dirname(directory);
+    if (parent === directory || !this.mayRead(parent)) return;
+    try {
+      this.syncDir(parent);
+    } catch (error) {
+      // A directory that may be written and not read: whoever made it so knows why.
+      if (!(error instanceof IoFault && (error.code === "EACCES" || error.code === "EPERM"))) {
+        throw error;
       }
     }
   }
@@ -395,18 +404,12 @@ function kindOf(entry: Kinded): FileKind {
   return entry.isSymbolicLink() ? "symlink" : "other";
 }
 
-/**
- * Whether a directory is missing, or holds nothing but `child`. Whoever made such a one may have been killed
- * before its name was synced; nobody puts anything into it before that.
- */
-function mayBeNew(directory: string, child: string | undefined): boolean {
-  const stats = statLink(directory, "createDirAll");
-  if (stats === undefined) return true;
-  if (!stats.isDirectory()) return false;
+/** Whether there is a directory with nothing in it. One that may not be listed is not ours. */
+function isEmptyDirectory(path: string): boolean {
+  if (!statLink(path, "createDirAll")?.isDirectory()) return false;
   try {
-    return readdirSync(directory).every((name) => name === child);
+    return readdirSync(path).length === 0;
   } catch {
-    // One that may not be listed is not ours.
     return false;
   }
 }

@@ -352,42 +352,28 @@ export class SimFs implements StoreFs {
     return place.path;
   }
 
-  /** Makes a directory and its parents, and syncs the directories above what was missing or is empty. */
+  /**
+   * Makes a directory and its parents, one after the other, each with its name durable before there is
+   * anything in it. One that is there and empty counts as new.
+   */
   createDirAll(path: string): void {
     const names = split(path);
-    const above = this.#aboveNew(names);
-    let prefix = "";
-    let late: Strike | undefined;
-    for (const [index, name] of names.entries()) {
-      prefix += `/${name}`;
-      const { parent, name: leaf, node } = this.#find(prefix, "MkDir", true);
-      const isLast = index === names.length - 1;
-      if (node?.kind === "dir") {
-        if (isLast) late = this.#enter("MkDir", path);
-        continue;
+    for (let count = 1; count <= names.length; count++) {
+      const above = `/${names.slice(0, count - 1).join("/")}`;
+      const here = `/${names.slice(0, count).join("/")}`;
+      const isLast = count === names.length;
+      const { parent, name, node } = this.#find(here, "MkDir", true);
+      if (node !== undefined && node.kind !== "dir") {
+        throw simError("MkDir", path, isLast ? "EEXIST" : "ENOTDIR");
       }
-      if (node) throw simError("MkDir", path, isLast ? "EEXIST" : "ENOTDIR");
-      late = this.#enter("MkDir", prefix);
-      const id = this.#disk.newId();
-      this.#do({ type: "create", kind: "dir", node: id, dir: parent.id, name: leaf, path: prefix });
+      const late = node === undefined || isLast ? this.#enter("MkDir", here) : undefined;
+      if (node === undefined) {
+        const id = this.#disk.newId();
+        this.#do({ type: "create", kind: "dir", node: id, dir: parent.id, name, path: here });
+      }
       if (late) throw late.error;
+      if (node === undefined || node.entries.size === 0) this.syncDir(above);
     }
-    if (late) throw late.error;
-    for (const directory of above) this.syncDir(directory);
-  }
-
-  /** The directories above those that are missing, or hold nothing but what is on the way; deepest first. */
-  #aboveNew(names: readonly string[]): string[] {
-    const above: string[] = [];
-    for (let count = names.length; count > 0; count--) {
-      const node = this.#lookUp(`/${names.slice(0, count).join("/")}`, "MkDir");
-      if (node !== undefined) {
-        if (node.kind !== "dir") break;
-        if ([...node.entries.keys()].some((name) => name !== names[count])) break;
-      }
-      above.push(`/${names.slice(0, count - 1).join("/")}`);
-    }
-    return above;
   }
 
   /** The names in a directory, sorted by code unit. */
