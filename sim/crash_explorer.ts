@@ -216,7 +216,7 @@ class Explorer {
     this.#oracle = new Oracle(DRIVER_DIR, scenario.options);
     let fs = new SimFs({ seed: this.#options.seed });
     // Whoever is killed between making a directory and syncing the one above leaves a directory that the
-    // next process has no reason to sync, and often no right to. So it is there from the beginning.
+    // next process may have no right to make durable. So it is there from the beginning.
     fs.createDirAll(DRIVER_DIR);
     fs = fs.snapshot();
     const driver = new Driver(fs, scenario.options);

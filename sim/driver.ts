@@ -146,19 +146,27 @@ export class Driver {
     this.#forget();
     this.#store = store;
     opened?.();
-    // It is we who look at what is there, not the program under test.
-    const { faultsArePaused } = this.fs;
-    this.fs.faultsArePaused = true;
-    this.tell({ type: "opened", found: this.#found(store), first: store.stats().firstSequence });
-    this.fs.faultsArePaused = faultsArePaused;
+    const found = this.#unstruck(() => this.#found(store));
+    this.tell({ type: "opened", found, first: store.stats().firstSequence });
     return store;
   }
 
-  /** Every event of ours by its payload. */
-  #found(store: Store): Map<string, number> {
+  /** It is we who look at what is there, not the program under test. */
+  #unstruck<T>(look: () => T): T {
+    const { faultsArePaused } = this.fs;
+    this.fs.faultsArePaused = true;
+    try {
+      return look();
+    } finally {
+      this.fs.faultsArePaused = faultsArePaused;
+    }
+  }
+
+  /** Every event of ours by its payload, from some sequence on. */
+  #found(store: Store, from = 0): Map<string, number> {
     const found = new Map<string, number>();
     const { firstSequence, nextSequence } = store.stats();
-    for (let sequence = firstSequence; sequence < nextSequence; sequence++) {
+    for (let sequence = Math.max(from, firstSequence); sequence < nextSequence; sequence++) {
       const event = store.at(sequence);
       if (event === undefined || EventKind.isReserved(event.kind)) continue;
       const { payloadBytes } = event;
@@ -351,14 +359,12 @@ export class Driver {
     } catch (error) {
       failure = { error };
     }
-    let sequence = before;
-    const { nextSequence } = this.store.stats();
+    // Something of the store's own may have come first.
+    const found = this.#unstruck(() => this.#found(this.store, before));
     for (const { page, group } of pages) {
-      const sequences = page.map((_, i) => sequence + i);
-      sequence += page.length;
-      if (sequence <= nextSequence) {
-        this.#remember(sequences, page);
-        this.tell({ type: "acknowledged", group, sequences });
+      const sequences = page.map(({ payload }) => found.get(toHex(payload)));
+      if (sequences.every((sequence) => sequence !== undefined)) {
+        this.tell({ type: "acknowledged", group, sequences: sequences as number[] });
       } else if (!(failure?.error instanceof WriterCrashedError)) {
         this.tell({ type: "refused", group });
       }

@@ -281,7 +281,7 @@ class Run {
       this.#checkTail(failedAt);
       this.#checkTail(this.#meanwhileAt ?? failedAt);
     }
-    if (this.#operation.unsafe?.(struck) !== true) this.#judge(failedAt, wentOnAt);
+    this.#judge(failedAt, wentOnAt);
   }
 
   /** It may have succeeded, if the fault was none or a reason is known. */

@@ -32,7 +32,7 @@ import { type Driver, DRIVER_DIR, type DriverEvent } from "./driver.ts";
 import { SimClock } from "./sim_clock.ts";
 import { SimEntropy } from "./sim_entropy.ts";
 import type { SimOp } from "./sim_faults.ts";
-import type { SimCall, SimFs } from "./sim_fs.ts";
+import type { SimFs } from "./sim_fs.ts";
 
 /** Something that a store does. */
 export interface SweptOperation {
@@ -42,8 +42,6 @@ export interface SweptOperation {
   readonly options?: StoreOptions;
   /** Whether not even the directory is there. */
   readonly isWithoutDirectory?: boolean;
-  /** Calls after whose failure there may be something that no power cut would leave, whatever is done next. */
-  readonly unsafe?: (call: SimCall) => boolean;
   /** What has happened before; returns the disk that is left when not all of it is. */
   readonly prepare?: (driver: Driver) => SimFs | void;
   /** Calls that it makes, or it is about nothing. */
@@ -375,9 +373,6 @@ export const SWEPT_OPERATIONS: readonly SweptOperation[] = [
   {
     name: "open, no directory",
     isWithoutDirectory: true,
-    // Whoever fails between making a directory and syncing the one above leaves a directory that is there, and
-    // the next one has no reason to sync the one above it, and often no right to.
-    unsafe: ({ op, path }) => op === "MkDir" || (op === "SyncDir" && path === "/"),
     ...OPENING,
   },
   { name: "open, empty directory", ...OPENING },
@@ -894,9 +889,6 @@ function copying(
         retry: (isOver) => {
           const { fs } = driver;
           const isLeft = fs.stat(COPIES) !== undefined && fs.list(COPIES).length > 0;
-          // As when a journal's own directory could not be made durable.
-          fs.syncDir("/");
-          if (fs.stat("/copies") !== undefined) fs.syncDir("/copies");
           if (isOver && isLeft) throw new Error(`${COPIES} is not empty, and nothing failed then`);
           told(driver, isLeft ? "/copies/two" : COPIES);
         },
