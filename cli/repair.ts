@@ -28,9 +28,9 @@ export function addRepairCommand(program: Command, session: Session): void {
     .summary("cut what a crash left at the end")
     .description(
       "Cuts what a crash left after the last whole event, as every writer does when it opens, and " +
-        "keeps the cut bytes in quarantine/. Damage that sound events follow is refused with exit code " +
-        "3, and nothing is changed, unless --cut-at-damage is given. Damage in an older segment is " +
-        "never cut.",
+        "keeps the cut bytes in quarantine/. Damage that sound events follow, and a log that ends before " +
+        "what its index file knows was synced, is refused with exit code 3, and nothing is changed, " +
+        "unless --cut-at-damage is given. Damage in an older segment is never cut.",
     )
     .argument("<dir>", "the journal's directory")
     .option(

@@ -109,6 +109,25 @@ test("repair --cut-at-damage gives up the group around the damage, and counts it
   });
 });
 
+test("repair gives up events that were synced and are gone only when it is told to", async () => {
+  await inTempDir(async (dir) => {
+    const receipts = fill(dir);
+    const path = segmentPath(dir);
+    const { offset } = receipts[3].position;
+    const cut = readFileSync(path).subarray(0, offset);
+    writeFileSync(path, cut);
+    const refused = await runHere(["repair", dir]);
+    assert.equal(refused.code, 3);
+    assert.match(refused.err, /Cannot repair: index\.fbati says that it knows 3 events more/);
+    assert.match(refused.err, /Nothing was changed.*--cut-at-damage/);
+    assert.deepEqual(readFileSync(path), cut);
+    assert.equal((await runHere(["repair", dir, "--cut-at-damage"])).code, 0);
+    assert.equal((await runHere(["verify", dir])).code, 0);
+    using store = Store.openReadOnly(dir);
+    assert.equal(store.query({ entity: "e" }).length, 3);
+  });
+});
+
 test("repair never cuts an older segment", async () => {
   await inTempDir(async (dir) => {
     {
