@@ -361,7 +361,7 @@ class PlanRun {
           cause: error,
         });
       }
-      if (error instanceof WriterCrashedError) this.#isPoisoned = true;
+      if (isOfStoppedWriter(error)) this.#isPoisoned = true;
       this.#marks.add(`${name}: ${error.code}`);
       return false;
     }
@@ -485,7 +485,12 @@ class PlanRun {
 
   /** What is seen while it runs is judged, too. After a failed sync nobody knows what that should be. */
   #read(): void {
-    if (this.#isPoisoned || this.#plan.lives[this.#life].disk.openFilesMax !== undefined) return;
+    // A compaction that fails stops the writer without a word of it.
+    const hasReverted = this.#fs.plannedFaultsFired.has("syncReverted");
+    if (
+      this.#isPoisoned || hasReverted ||
+      this.#plan.lives[this.#life].disk.openFilesMax !== undefined
+    ) return;
     this.#fs.faultsArePaused = true;
     const oracle = new Oracle(DRIVER_DIR, this.#options);
     for (const fact of this.#told) oracle.take(fact);
@@ -534,6 +539,14 @@ const WITHIN_A_FENCE: ReadonlySet<SimAct["do"]> = new Set([
   "reopen",
   "checkpoint",
 ]);
+
+/** Whether an error says, or comes of it, that the writer has stopped. */
+function isOfStoppedWriter(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof WriterCrashedError) return true;
+  }
+  return false;
+}
 
 /** What the disk has said, somewhere below an error. */
 function ioCodeOf(error: unknown): string | undefined {
