@@ -433,7 +433,8 @@ export class JournalLoader {
   #frameBehind(segment: Segment, stop: LoadStop): number {
     const file = this.#options.fs.open(segment.path, "read");
     try {
-      const end = lastUsedOffset(file, stop.offset, Math.min(stop.fileSize, file.size()));
+      // A frame may end in zeros, so it is looked for in all there is.
+      const end = Math.min(stop.fileSize, file.size());
       const { offset, groupEnd, groupCount } = stop;
       const due = this.firstSequence + this.#options.index.count + groupCount;
       return findFrameBehind(file, { offset, end, due, groupEnd });
@@ -898,7 +899,8 @@ function repairTail(options: RepairOptions): Repair | undefined {
     const { tailPolicy } = options;
     if (tailPolicy === "failClosed") refuse('the tail policy is "failClosed"');
     if (tailPolicy === "repair") {
-      const behind = findFrameBehind(file, { offset, end, due, groupEnd });
+      // A frame may end in zeros, so it is looked for in all there is.
+      const behind = findFrameBehind(file, { offset, end: stop.fileSize, due, groupEnd });
       if (behind >= 0) refuse(`a sound frame follows at offset ${behind}`);
     }
     const kept = keep(fs, dir, { file, id: segment.id, offset: segment.end, end });
