@@ -99,4 +99,5 @@ function numberOf(name: string, text: string): number {
   throw new RangeError(`Cannot run with --${name} ${text}: it is a whole number`);
 }
 
-process.exitCode = await main(process.argv.slice(2));
+// A client that died while it was connecting may hold the process for ever.
+process.exit(await main(process.argv.slice(2)));
