@@ -84,10 +84,14 @@ test(
       using disk = mountCuttableDisk(16 << 20, "data=writeback");
       const options = { root, seed: SEED, programs: [HERE], canTrace: false, counts, disk };
       const kills = new Kills(options);
-      for (let cut = 0; cut < ROUNDS / 2; cut++) await kills.round();
+      // A process may be stopped before it was told of anything: then there is nothing to hold it to.
+      const isEnough = (cut: number) =>
+        cut >= ROUNDS / 2 && ((counts["receipts verified"] ?? 0) > 0 || cut >= ROUNDS * 5);
+      let cuts = 0;
+      for (; !isEnough(cuts); cuts++) await kills.round();
       kills.finish();
       const about = `BATPAK_SEED=${SEED}: ${JSON.stringify(counts)}`;
-      assert.equal(counts["power cuts"], ROUNDS / 2, about);
+      assert.equal(counts["power cuts"], cuts, about);
       assert.ok((counts["receipts verified"] ?? 0) > 0, about);
     }),
 );
